@@ -1,0 +1,87 @@
+"""A load under way, those who wait for it, and circles among the waits."""
+
+from _thread import allocate_lock
+
+from cpython.pythread cimport PyThread_get_thread_ident
+
+from khronos_fast._core.errors import LoaderCycle
+
+cdef extern from *:
+    """
+    #ifdef _WIN32
+      #include <process.h>
+      #define kf_process_id _getpid
+    #else
+      #include <unistd.h>
+      #define kf_process_id getpid
+    #endif
+    """
+    long process_id "kf_process_id"() noexcept nogil
+
+# Which flight each waiting thread waits for. Together with each flight's owner these are the edges of the graph of
+# waits; every thread has one edge at most, so looking for a circle is following a path. A thread publishes its own
+# edge before it follows the path: of two that close a circle at the same time, at least one sees it.
+# A dict of the whole process, as circles may run through several caches; only threads that are about to park, or
+# have just been woken, touch it.
+cdef dict _waits = {}
+
+
+cdef class Flight:
+    """One call of a loader, shared by all who ask for its key while it runs."""
+
+    def __cinit__(self, key, uint32_t hash):
+        self.key = key
+        self.hash = hash
+        self.owner = PyThread_get_thread_ident()
+        self.process = process_id()
+        self.gate = allocate_lock()
+        self.gate.acquire()
+
+    cdef bint is_alive(self) noexcept:
+        return self.process == process_id()
+
+    cdef void land(self, object value, object error) noexcept:
+        self.value = value
+        self.error = error
+        self.landed = True
+        self.gate.release()
+
+    cdef void abandon(self) noexcept:
+        self.abandoned = self.landed = True
+        self.gate.release()
+
+    cdef bint wait(self) except -1:
+        """Park until it has landed; True if it has a result (value or error), False if it was abandoned.
+
+        Raises LoaderCycle where that would never end. Ctrl-C interrupts the wait.
+        """
+        cdef object me = PyThread_get_thread_ident()
+        # A signal handler may have interrupted another wait of this very thread.
+        cdef object outer = _waits.get(me)
+        _waits[me] = self
+        try:
+            self._refuse_circle(me)
+            self.gate.acquire()
+            self.gate.release()
+        finally:
+            if outer is None:
+                del _waits[me]
+            else:
+                _waits[me] = outer
+        return not self.abandoned
+
+    def _refuse_circle(self, me):
+        cdef Flight flight = self
+        cdef Py_ssize_t steps
+        # Others come and go meanwhile, so the path could lead anywhere; but a circle with this thread in it stands still.
+        for steps in range(len(_waits) + 1):
+            if flight.owner == me and not flight.landed:
+                raise LoaderCycle(
+                    f"the loader for a key of type {type(self.key).__name__} needs, itself or through other loaders, "
+                    "the value it is loading; break the circle, or let one side use get()"
+                )
+            waits_for = _waits.get(flight.owner)
+            # Looked at after the edge: its owner was still loading when it began to wait.
+            if waits_for is None or flight.landed:
+                return
+            flight = waits_for

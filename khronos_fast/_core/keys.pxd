@@ -1,0 +1,47 @@
+# Hashes and equality of keys, as far as they can be had without running Python code.
+
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef extern from *:
+    """
+    #include <string.h>
+    /* What Python's own dict does first: a str has kept its hash since somebody last asked. */
+    static inline Py_hash_t kf_hash(PyObject *key) {
+        if (PyUnicode_CheckExact(key)) {
+            Py_hash_t kept = ((PyASCIIObject *)key)->hash;
+            if (kept != -1) return kept;
+        }
+        return PyObject_Hash(key);
+    }
+    /* Both are exact str, and ready: they have been hashed. */
+    static inline int kf_same_text(PyObject *a, PyObject *b) {
+        Py_ssize_t length = PyUnicode_GET_LENGTH(a);
+        return length == PyUnicode_GET_LENGTH(b) && PyUnicode_KIND(a) == PyUnicode_KIND(b)
+            && memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b), (size_t)length * PyUnicode_KIND(a)) == 0;
+    }
+    static inline int kf_is_plain(PyObject *key) {
+        return PyUnicode_CheckExact(key) || PyLong_CheckExact(key) || PyBytes_CheckExact(key);
+    }
+    /* Equality of two keys whose hashes are the same: 1, 0, or -1 where only Python code can tell. Two plain keys are
+       equal only if their types are; comparing them then neither runs Python code nor fails nor allocates. */
+    static inline int kf_same_key(PyObject *a, PyObject *b) {
+        if (a == b) return 1;
+        if (PyUnicode_CheckExact(a) && PyUnicode_CheckExact(b)) return kf_same_text(a, b);
+        if (!kf_is_plain(a) || !kf_is_plain(b)) return -1;
+        return Py_TYPE(a) == Py_TYPE(b) && PyObject_RichCompareBool(a, b, Py_EQ) == 1;
+    }
+    """
+    Py_hash_t key_hash "kf_hash"(PyObject *key) except? -1
+    # 1, 0 or UNSURE
+    int same_key "kf_same_key"(PyObject *a, PyObject *b) noexcept
+
+cdef enum:
+    UNSURE = -1
+
+
+cdef inline uint32_t mix(Py_hash_t hash) noexcept nogil:
+    # Python's hashes of int are the int, those of objects their addresses: in runs and strides. Folding the halves and
+    # multiplying by 2^64 / golden ratio (Knuth, TAOCP 3, 6.4) spreads both over the upper half, which is kept.
+    cdef uint64_t h = <uint64_t> hash
+    return <uint32_t> (((h ^ (h >> 32)) * <uint64_t> 0x9E3779B97F4A7C15u) >> 32)

@@ -1,0 +1,59 @@
+"""Builds the extension modules; everything else about the project is said in pyproject.toml.
+
+Switches, read from the environment:
+
+KHRONOS_DEBUG=1                     no optimisation, debug symbols, C assertions and Cython's own checks
+KHRONOS_COVERAGE=1                  line tracing in the compiled code, for coverage's Cython plugin
+KHRONOS_SANITIZE=address,undefined  the compiler's sanitizers (what the list holds goes to -fsanitize=)
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("KHRONOS_DEBUG") == "1"
+COVERAGE = os.environ.get("KHRONOS_COVERAGE") == "1"
+SANITIZE = os.environ.get("KHRONOS_SANITIZE", "")
+MSVC = sys.platform == "win32"
+
+compile_args = ["/O2"] if MSVC else ["-O3", "-fno-strict-aliasing", "-Wno-unused-function"]
+link_args = []
+macros = []
+directives = {
+    "language_level": 3,
+    "freethreading_compatible": True,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    # Real method descriptors: the interpreter's specialised call paths know them, and do not know cyfunctions.
+    "binding": False,
+    "embedsignature": True,
+    "embedsignature.format": "clinic",
+    "linetrace": COVERAGE,
+}
+
+if DEBUG and not MSVC:
+    compile_args = ["-O0", "-g3", "-UNDEBUG", "-fno-strict-aliasing"]
+if SANITIZE:
+    compile_args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"]
+    link_args += [f"-fsanitize={SANITIZE}"]
+if COVERAGE:
+    macros += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
+
+sources = sorted(Path("khronos_fast").rglob("*.pyx"))
+extensions = [
+    Extension(
+        ".".join(source.with_suffix("").parts),
+        [source.as_posix()],
+        define_macros=macros,
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+    )
+    for source in sources
+]
+
+setup(ext_modules=cythonize(extensions, compiler_directives=directives, build_dir="build/cython"))
