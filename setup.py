@@ -19,7 +19,7 @@ COVERAGE = os.environ.get("KHRONOS_COVERAGE") == "1"
 SANITIZE = os.environ.get("KHRONOS_SANITIZE", "")
 MSVC = sys.platform == "win32"
 
-compile_args = ["/O2"] if MSVC else ["-O3", "-fno-strict-aliasing", "-Wno-unused-function"]
+compile_args = ["/O2"] if MSVC else ["-O3", "-Wno-unused-function"]
 link_args = []
 macros = []
 directives = {

@@ -72,6 +72,11 @@ cdef struct Deadlines:
     uint32_t inner_free
 
 
+cdef inline void deadlines_begin(Deadlines *self, int64_t now) noexcept nogil:
+    # Before an entry is added where there is none: no expiry will be before `now`, as time only goes forward.
+    self.origin = now
+
+
 cdef inline uint64_t deadlines_tick(const Deadlines *self, int64_t expiry) noexcept nogil:
     # The difference of two int64 always fits in a uint64, also where the subtraction of int64 would overflow.
     return (<uint64_t> expiry - <uint64_t> self.origin) >> TICK_SHIFT
@@ -191,10 +196,9 @@ cdef inline uint32_t deadlines_burst(Deadlines *self, Entry *entries, uint32_t l
 cdef inline void deadlines_add(Deadlines *self, Entry *entries, uint32_t place) noexcept nogil:
     # The caller has reserved a leaf. entry.expiry is set, and not NEVER.
     cdef uint64_t tick = deadlines_tick(self, entries[place].expiry)
-    cdef int64_t due = deadlines_end_of_tick(self, tick)
     cdef uint32_t inner, child, slot
-    if due < self.due:
-        self.due = due
+    if entries[place].expiry < self.due:
+        self.due = min(self.due, deadlines_end_of_tick(self, tick))
     self.count += 1
     if self.latest_leaf != 0 and (tick >> self.latest_shift) == self.latest_run:
         child = self.latest_leaf

@@ -11,6 +11,7 @@ from libc.string cimport memcpy
 cdef enum:
     # As many as one operation makes leave in the ordinary case: a batch of expired entries, one replaced or evicted.
     AT_HAND = 20
+    CAUSES = 6
 
 cdef enum Cause:
     EXPIRED

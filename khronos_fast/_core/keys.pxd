@@ -14,11 +14,32 @@ cdef extern from *:
         }
         return PyObject_Hash(key);
     }
+    /* Keys are short: by words of eight, the last one overlapping, they are compared before memcmp is even called. */
+    static inline int kf_same_bytes(const char *a, const char *b, size_t length) {
+        uint64_t x, y;
+        size_t i;
+        if (length > 64) return memcmp(a, b, length) == 0;
+        if (length < 8) {
+            for (i = 0; i < length; i++) if (a[i] != b[i]) return 0;
+            return 1;
+        }
+        for (i = 0; i + 8 < length; i += 8) {
+            memcpy(&x, a + i, 8);
+            memcpy(&y, b + i, 8);
+            if (x != y) return 0;
+        }
+        memcpy(&x, a + length - 8, 8);
+        memcpy(&y, b + length - 8, 8);
+        return x == y;
+    }
     /* Both are exact str, and ready: they have been hashed. */
     static inline int kf_same_text(PyObject *a, PyObject *b) {
-        Py_ssize_t length = PyUnicode_GET_LENGTH(a);
-        return length == PyUnicode_GET_LENGTH(b) && PyUnicode_KIND(a) == PyUnicode_KIND(b)
-            && memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b), (size_t)length * PyUnicode_KIND(a)) == 0;
+        size_t length = (size_t)PyUnicode_GET_LENGTH(a);
+        if (length != (size_t)PyUnicode_GET_LENGTH(b)) return 0;
+        if (PyUnicode_IS_COMPACT_ASCII(a) && PyUnicode_IS_COMPACT_ASCII(b))
+            return kf_same_bytes((const char *)((PyASCIIObject *)a + 1), (const char *)((PyASCIIObject *)b + 1), length);
+        return PyUnicode_KIND(a) == PyUnicode_KIND(b)
+            && memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b), length * PyUnicode_KIND(a)) == 0;
     }
     static inline int kf_is_plain(PyObject *key) {
         return PyUnicode_CheckExact(key) || PyLong_CheckExact(key) || PyBytes_CheckExact(key);

@@ -25,33 +25,19 @@ from khronos_fast._core.removal import RemovalCause
 
 cimport cython
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from cpython.object cimport Py_EQ, PyObject
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from libc.math cimport floor, isfinite, llround
-from libc.stdint cimport INT64_MIN, int64_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from khronos_fast._core.arguments cimport LONGEST, nanoseconds, parse_callable, parse_count, parse_ttl
 from khronos_fast._core.clock cimport clock_setup, coarse_now, fine_now
-from khronos_fast._core.deadlines cimport (
-    Deadlines,
-    Inner,
-    Leaf,
-    deadlines_add,
-    deadlines_move,
-    deadlines_next_expired,
-    deadlines_release,
-    deadlines_remove,
-    deadlines_renumber,
-    deadlines_reserve,
-)
+from khronos_fast._core.deadlines cimport deadlines_release
 from khronos_fast._core.departures cimport (
     CLEARED,
     DELETED,
     EVICTED,
     EXPIRED,
     INVALIDATED,
-    REPLACED,
-    Cause,
     Departures,
     departures_add,
     departures_init,
@@ -62,43 +48,47 @@ from khronos_fast._core.flight cimport Flight
 from khronos_fast._core.guard cimport (
     FREE_THREADED,
     Lane,
-    guard_enter,
     guard_free,
-    guard_lane,
-    guard_leave,
     guard_look,
     guard_looked,
-    guard_next_note,
     lane_note,
 )
-from khronos_fast._core.index cimport (
-    ASK_PYTHON,
-    Index,
-    index_add,
-    index_discard,
-    index_home,
-    index_next,
-    index_probe,
-    index_rebuild,
-    index_release,
-)
+from khronos_fast._core.index cimport ASK_PYTHON, index_home, index_probe
 from khronos_fast._core.keys cimport UNSURE, key_hash, mix, same_key
-from khronos_fast._core.recency cimport recency_append, recency_oldest, recency_touch, recency_unlink
-from khronos_fast._core.slab cimport (
-    NEVER,
-    NO_ENTRY,
-    SMALLEST_SLAB,
-    Entry,
-    Slab,
-    slab_give,
-    slab_release,
-    slab_reserve,
-    slab_take,
+from khronos_fast._core.recency cimport recency_oldest, recency_touch
+from khronos_fast._core.slab cimport NEVER, NO_ENTRY, Entry, Slab, slab_release
+from khronos_fast._core.store cimport (
+    PATIENCE,
+    Store,
+    store_bytes,
+    store_count_look_ups,
+    store_depart,
+    store_empty,
+    store_enter,
+    store_evict,
+    store_expire,
+    store_find,
+    store_foresee,
+    store_init,
+    store_insert,
+    store_leave,
+    store_reap,
+    store_replace,
+    store_reschedule,
+    store_shrink,
 )
 
+cdef extern from *:
+    """
+    /* Hands a reference over to the compiler's care; it would else take one more and drop this one. */
+    #define kf_owned(reference) (reference)
+    """
+    object owned "kf_owned"(PyObject *reference)
+
+cdef extern from "<stdint.h>":
+    const int64_t TIMELESS "INT64_MIN"  # "now" where nothing in the cache expires: nobody needs to read a clock
+
 cdef extern from "Python.h":
-    # -1 with an error set, which the caller passes on when it has cleaned up.
-    int compare_keys "PyObject_RichCompareBool"(PyObject *a, PyObject *b, int op) noexcept
     ctypedef int (*visitproc)(PyObject *, void *) noexcept
     ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
     ctypedef int (*inquiry)(PyObject *) noexcept
@@ -107,18 +97,11 @@ cdef extern from "Python.h":
         inquiry tp_clear
 
 cdef enum:
-    # Expired entries that one operation lets go at the most, beside its own business. Each operation adds one entry at
-    # the most, so any number above 1 keeps up; this one clears a backlog soon and costs a few microseconds at worst.
-    REAP_BATCH = 16
-    # How often a look-up starts again because a foreign __eq__ has changed the cache, before it gives up.
-    PATIENCE = 1000
-    NOT_FOUND_OUT = 0xFFFFFFFFu     # the error value of `find`; no place is that high
-    LARGEST = 0x7FFFFFFF            # places have 32 bits, one of which marks inner nodes in the deadlines
+    LARGEST = 0x7FFFFFFF        # places have 32 bits, and a bit is left over for whoever links them
 
-cdef int64_t TIMELESS = INT64_MIN   # "now" where nothing in the cache expires: nobody needs to read a clock
-cdef object MISSING = object()      # never leaves this module
-cdef double LONGEST = 9.2e9         # seconds (292 years): what nanoseconds in 64 bits can say
-cdef tuple CAUSES = (
+cdef object MISSING = object()      # the default that nobody can pass
+cdef PyObject *ABSENT = <PyObject *> MISSING
+cdef tuple CAUSE_OF = (
     RemovalCause.EXPIRED,
     RemovalCause.EVICTED,
     RemovalCause.REPLACED,
@@ -139,66 +122,418 @@ cdef object raise_key_error(object key):
     raise KeyError(key)
 
 
-cdef object raise_impatience(object key):
-    raise RuntimeError(
-        f"gave up looking for a key of type {type(key).__name__}: comparing keys changes the cache every time"
-    )
-
-
 cdef void log_listener_failure(str name) noexcept:
     import logging
     logging.getLogger("khronos_fast.memory").exception("the on_removal listener of cache %r raised", name)
 
 
-cdef int64_t nanoseconds(double seconds) noexcept:
-    # Whole seconds and the rest apart, or large readings would lose their last digits.
-    cdef double whole = floor(seconds)
-    return <int64_t> whole * 1_000_000_000 + <int64_t> llround((seconds - whole) * 1e9)
+# ---------------------------------------------------------------------- time
 
-
-cdef int64_t parse_ttl(object ttl) except? -1:
-    """Nanoseconds from seconds (int, float) or a timedelta; NEVER from None."""
+cdef int64_t read_timer(MemoryCache cache) except? -1:
+    """The caller's timer; runs Python code."""
     cdef double seconds
-    if ttl is None:
-        return NEVER
-    if isinstance(ttl, bool):
-        raise TypeError(f"ttl must be seconds (int or float), a timedelta or None, not {ttl!r}")
-    if isinstance(ttl, float):
-        seconds = ttl
-    elif isinstance(ttl, int) or hasattr(type(ttl), "__index__"):
+    reading = cache.timer()
+    if isinstance(reading, bool) or not isinstance(reading, (int, float)):
+        raise TypeError(f"the timer must return seconds as a float or an int, not {type(reading).__name__}")
+    seconds = reading
+    if not -LONGEST < seconds < LONGEST:
+        raise ValueError(f"the timer must return a finite number of seconds (within 292 years), not {reading!r}")
+    return nanoseconds(seconds)
+
+
+cdef inline int64_t fine_time(MemoryCache cache) except? -1:
+    return read_timer(cache) if cache.timer is not None else fine_now()
+
+
+cdef inline int64_t settle(MemoryCache cache, int64_t now) noexcept:
+    """In the guard: a timer's reading, or, where that went backwards, the latest one."""
+    if cache.timer is not None:
+        cache.latest = now = max(now, cache.latest)
+    return now
+
+
+cdef inline int64_t time_to_look(MemoryCache cache, int64_t now) noexcept:
+    """In the guard: now, for telling what has expired; `now` on the way in is a timer's reading, if it has one."""
+    if cache.timer is not None:
+        return settle(cache, now)
+    return coarse_now() if cache.store.deadlines.due != NEVER else TIMELESS
+
+
+cdef inline int64_t lifetime(MemoryCache cache, object ttl) except -1:
+    return cache.default_life if ttl is ... else parse_ttl(ttl)
+
+
+cdef inline int64_t expiry_of(int64_t now, int64_t life) noexcept:
+    return NEVER if life == NEVER else now + life if now < NEVER - life else NEVER - 1
+
+
+# ---------------------------------------------------------------------- finding
+
+cdef inline PyObject *fetch(MemoryCache cache, PyObject *key, bint counted) except NULL:
+    """A new reference to the live value of a key, or ABSENT. `counted`: a use, which counts and refreshes."""
+    cdef uint32_t hash = mix(key_hash(key))
+    cdef Store *store = &cache.store
+    cdef int64_t now = TIMELESS
+    cdef int64_t moment
+    cdef uint32_t slot, place
+    cdef Lane *lane
+    cdef Entry *entry
+    cdef PyObject *value
+    cdef bint full
+    if cache.timer is not None:
+        now = read_timer(cache)
+    if FREE_THREADED:
+        lane = guard_look(&store.guard)
+        if lane != NULL:
+            place = NO_ENTRY
+            if store.index.slots != NULL:
+                slot = index_home(&store.index, hash)
+                place = index_probe(&store.index, store.slab.entries, key, hash, &slot)
+            if place != NO_ENTRY and place != ASK_PYTHON:
+                entry = &store.slab.entries[place]
+                # The fine clock, with or without expiry: its readings are what orders the look-ups of all threads.
+                moment = fine_now()
+                now = moment if cache.timer is None else max(now, cache.latest)
+                if entry.expiry > now and now < store.deadlines.due:
+                    value = entry.value
+                    Py_INCREF(<object> value)
+                    full = False
+                    if counted:
+                        lane.hits += 1
+                        full = lane_note(lane, moment, place)
+                    guard_looked(lane)
+                    if full:
+                        store_enter(store)
+                        store_leave(store)
+                    return value
+            elif place == NO_ENTRY and store.deadlines.due == NEVER:
+                if counted:
+                    lane.misses += 1
+                guard_looked(lane)
+                return ABSENT
+            guard_looked(lane)
+    store_enter(store)
+    place = store_find(store, key, hash)
+    now = time_to_look(cache, now)
+    if place != NO_ENTRY:
+        entry = &store.slab.entries[place]
+        if entry.expiry > now:
+            value = entry.value
+            Py_INCREF(<object> value)
+            if counted:
+                store.guard.first.hits += 1
+                recency_touch(store.slab.entries, place)
+            if now < store.deadlines.due:
+                store_leave(store)
+                return value
+            return leave_reaping(cache, now, NO_ENTRY, value)
+    if counted:
+        store.guard.first.misses += 1
+    if place == NO_ENTRY and now < store.deadlines.due:
+        store_leave(store)
+        return ABSENT
+    return leave_reaping(cache, now, place, ABSENT)
+
+
+cdef PyObject *leave_reaping(MemoryCache cache, int64_t now, uint32_t expired, PyObject *result) except NULL:
+    """Leaves the guard, lets go of a batch of what has expired, `expired` first, and passes the result on."""
+    cdef Departures gone
+    departures_init(&gone)
+    if expired != NO_ENTRY:
+        store_depart(&cache.store, expired, EXPIRED, &gone)
+    store_reap(&cache.store, now, &gone)
+    store_leave(&cache.store)
+    try:
+        farewell(cache, &gone)
+    except:
+        if result != ABSENT:
+            Py_DECREF(<object> result)
+        raise
+    return result
+
+
+# ---------------------------------------------------------------------- removing
+
+cdef inline bint farewell(MemoryCache cache, Departures *gone) except -1:
+    """Outside the guard: tells the listener of what has left, and drops it."""
+    cdef size_t i
+    if cache.on_removal_ is not None:
+        return tell(cache, gone)
+    for i in range(gone.count):
+        Py_XDECREF(gone.items[i].key)
+        Py_DECREF(<object> gone.items[i].value)
+    departures_release(gone)
+    return True
+
+
+cdef bint tell(MemoryCache cache, Departures *gone) except -1:
+    cdef size_t i
+    cdef object listener = cache.on_removal_
+    cdef object interrupt = None
+    for i in range(gone.count):
         try:
-            seconds = ttl.__index__()
-        except OverflowError:
-            raise ValueError("ttl must be a finite number of seconds; for an entry that never expires use None") from None
+            listener(<object> gone.items[i].key, <object> gone.items[i].value, CAUSE_OF[<int> gone.items[i].cause])
+        except Exception:
+            log_listener_failure(cache.name)
+        except BaseException as error:
+            interrupt = error       # Ctrl-C is meant for the caller; but first what has begun is finished
+        Py_DECREF(<object> gone.items[i].key)
+        Py_DECREF(<object> gone.items[i].value)
+    departures_release(gone)
+    if interrupt is not None:
+        raise interrupt
+    return True
+
+
+cdef PyObject *take(MemoryCache cache, PyObject *key) except NULL:
+    """Removes a key, as its caller wishes; a new reference to its live value, or ABSENT."""
+    cdef uint32_t hash = mix(key_hash(key))
+    cdef Store *store = &cache.store
+    cdef int64_t now = read_timer(cache) if cache.timer is not None else TIMELESS
+    cdef PyObject *value = ABSENT
+    cdef Departures gone
+    cdef uint32_t place
+    departures_init(&gone)
+    store_enter(store)
+    place = store_find(store, key, hash)
+    now = time_to_look(cache, now)
+    detach(cache, hash)
+    if place != NO_ENTRY and store.slab.entries[place].expiry > now:
+        value = store.slab.entries[place].value
+        Py_INCREF(<object> value)
+        store_depart(store, place, DELETED, &gone)
+    elif place != NO_ENTRY:
+        store_depart(store, place, EXPIRED, &gone)
+    store_reap(store, now, &gone)
+    store_leave(store)
+    try:
+        farewell(cache, &gone)
+    except:
+        if value != ABSENT:
+            Py_DECREF(<object> value)
+        raise
+    return value
+
+
+# ---------------------------------------------------------------------- storing
+
+cdef int64_t weigh(MemoryCache cache, object key, object value) except -1:
+    weight = cache.weigher(key, value)
+    if isinstance(weight, bool) or not isinstance(weight, int):
+        raise TypeError(f"the weigher must return an int from 0, not {weight!r}")
+    if weight < 0:
+        raise ValueError(f"the weigher must return an int from 0, not {weight}")
+    if weight > cache.store.max_weight:
+        raise ValueError(f"the entry weighs {weight}, more than max_weight={cache.store.max_weight}: it can't be stored")
+    return weight
+
+
+cdef inline bint put(MemoryCache cache, PyObject *key, PyObject *value, int64_t life, Flight flight) except -1:
+    """Stores a value. `flight`: the load that brings it; where a write has overtaken that, nothing is stored."""
+    cdef uint32_t hash = mix(key_hash(key))
+    cdef Store *store = &cache.store
+    cdef int64_t weight = weigh(cache, <object> key, <object> value) if cache.weigher is not None else 0
+    cdef int64_t now = read_timer(cache) if cache.timer is not None else TIMELESS
+    cdef uint32_t place
+    cdef Departures gone
+    cdef bint stored
+    departures_init(&gone)
+    store_enter(store)
+    store_foresee(store, hash)
+    if cache.timer is not None:
+        now = settle(cache, now)
+    elif life != NEVER or store.deadlines.count != 0:
+        now = fine_now()
+    place = store_find(store, key, hash)
+    if flight is not None:
+        unlink(cache, flight)
+        if flight.detached:
+            store_leave(store)
+            flight.land(<object> value, None)
+            return True
+    elif cache.flights is not None:
+        detach(cache, hash)
+    if place != NO_ENTRY and store.slab.entries[place].expiry <= now:
+        store_depart(store, place, EXPIRED, &gone)
+        place = NO_ENTRY
+    # Before anything that lives has to go.
+    if now >= store.deadlines.due:
+        store_reap(store, now, &gone)
+    if place != NO_ENTRY:
+        stored = store_replace(
+            store, place, cache.on_removal_ is not None, value, weight, now, expiry_of(now, life), &gone
+        )
     else:
-        from datetime import timedelta
-        if not isinstance(ttl, timedelta):
-            raise TypeError(
-                f"ttl must be seconds (int or float), a timedelta or None, not {type(ttl).__name__}"
-            )
-        seconds = ttl.total_seconds()
-    if not isfinite(seconds):
-        raise ValueError(f"ttl must be a finite number of seconds, not {ttl!r}; for an entry that never expires use None")
-    if seconds <= 0:
-        raise ValueError(f"ttl must be more than 0 seconds, not {ttl!r}; to drop an entry use delete()")
-    if seconds >= LONGEST:
-        return NEVER - 1
-    return max(nanoseconds(seconds), 1)
+        stored = store_insert(store, key, hash, value, weight, now, expiry_of(now, life), &gone)
+    store_leave(store)
+    if flight is not None and stored:
+        # Before any listener is told: those who wait for this load wait for no more than the load.
+        flight.land(<object> value, None)
+    if gone.count != 0:
+        farewell(cache, &gone)
+    if not stored:
+        raise MemoryError
+    return True
 
 
-cdef int64_t parse_count(object value, str name, object largest) except -1:
-    """An int of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int of at least 1, not {value!r}")
-    if not 1 <= value <= largest:
-        raise ValueError(f"{name} must be from 1 to {largest}, not {value}")
+cdef object keep_or_put(MemoryCache cache, object key, object value, int64_t life):
+    """The live value of a key, or else this one, stored. One atomic step."""
+    cdef uint32_t hash = mix(key_hash(<PyObject *> key))
+    cdef Store *store = &cache.store
+    cdef int64_t weight, now
+    cdef uint32_t place
+    cdef Departures gone
+    cdef bint stored
+    weight = weigh(cache, key, value) if cache.weigher is not None else 0
+    now = fine_time(cache)
+    departures_init(&gone)
+    store_enter(store)
+    place = store_find(store, <PyObject *> key, hash)
+    now = settle(cache, now)
+    if place != NO_ENTRY and store.slab.entries[place].expiry > now:
+        value = <object> store.slab.entries[place].value
+        recency_touch(store.slab.entries, place)
+        store_leave(store)
+        return value
+    detach(cache, hash)
+    if place != NO_ENTRY:
+        store_depart(store, place, EXPIRED, &gone)
+    store_reap(store, now, &gone)
+    stored = store_insert(
+        store, <PyObject *> key, hash, <PyObject *> value, weight, now, expiry_of(now, life), &gone
+    )
+    store_leave(store)
+    farewell(cache, &gone)
+    if not stored:
+        raise MemoryError
     return value
 
 
-cdef object optional_callable(object value, str name):
-    if value is not None and not callable(value):
-        raise TypeError(f"{name} must be callable or None, not {type(value).__name__}")
-    return value
+# ---------------------------------------------------------------------- loading
+
+cdef void detach(MemoryCache cache, uint32_t hash) noexcept:
+    """In the guard: a key with this hash is being written; loads for it are no longer stored.
+
+    Told apart by the 32 bits of the hash alone, as comparing could run Python code. For a load of another key with the
+    same hash this means that its result is handed out and not kept: a miss more, never a wrong value.
+    """
+    cdef Flight flight = cache.flights
+    while flight is not None:
+        if flight.hash == hash:
+            flight.detached = True
+        flight = flight.next
+
+
+cdef void detach_all(MemoryCache cache) noexcept:
+    cdef Flight flight = cache.flights
+    while flight is not None:
+        flight.detached = True
+        flight = flight.next
+
+
+cdef void unlink(MemoryCache cache, Flight flight) noexcept:
+    """In the guard: takes a load out of those under way. Its caller holds it, so nothing is released here."""
+    cdef Flight at = cache.flights
+    if at is flight:
+        cache.flights = flight.next
+    else:
+        while at is not None and at.next is not flight:
+            at = at.next
+        if at is not None:
+            at.next = flight.next
+    flight.next = None
+    cache.flights_changed += 1
+
+
+cdef inline uint64_t changes(MemoryCache cache) noexcept:
+    """Another number whenever a key or a load has come or gone."""
+    return cache.store.moves + cache.store.inserts + cache.flights_changed
+
+
+cdef Flight board(MemoryCache cache, Flight mine):
+    """The load under way for a key: another's; or `mine`, which now is it, or has landed as the key has a value."""
+    cdef Store *store = &cache.store
+    cdef PyObject *key = <PyObject *> mine.key
+    cdef int64_t now
+    cdef uint64_t before
+    cdef uint32_t place
+    cdef Flight other
+    cdef int same
+    cdef bint settled
+    for _ in range(PATIENCE):
+        now = fine_time(cache)
+        store_enter(store)
+        place = store_find(store, key, mine.hash)
+        now = settle(cache, now)
+        if place != NO_ENTRY and store.slab.entries[place].expiry > now:
+            value = <object> store.slab.entries[place].value
+            recency_touch(store.slab.entries, place)
+            store_leave(store)
+            mine.land(value, None)
+            return mine
+        before = changes(cache)
+        settled = True
+        other = cache.flights
+        while other is not None:
+            if other.hash == mine.hash and not other.detached:
+                same = same_key(<PyObject *> other.key, key)
+                if same == UNSURE:
+                    store_leave(store)
+                    same = other.key == mine.key
+                    store_enter(store)
+                    settled = before == changes(cache) and not other.detached
+                    if not settled:
+                        break
+                if same and other.is_alive():
+                    break
+                if same:
+                    # Its thread was left behind in the process that this one was forked from.
+                    other.detached = True
+            other = other.next
+        if settled and other is None:
+            mine.next = cache.flights
+            cache.flights = mine
+            cache.flights_changed += 1
+            other = mine
+        store_leave(store)
+        if settled:
+            return other
+    raise RuntimeError(
+        f"gave up looking for a key of type {type(mine.key).__name__}: comparing keys changes the cache every time"
+    )
+
+
+cdef object load(MemoryCache cache, Flight flight, object loader, int64_t life):
+    """Runs the loader for everybody who waits."""
+    cdef int64_t started = fine_now()
+    cdef bint loaded = False
+    try:
+        value = loader()
+        loaded = True
+        book(cache, started, False)
+        put(cache, <PyObject *> flight.key, <PyObject *> value, life, flight)
+        return value
+    except BaseException as error:
+        if not loaded:
+            book(cache, started, True)
+        if not flight.landed:
+            store_enter(&cache.store)
+            unlink(cache, flight)
+            store_leave(&cache.store)
+            # An interrupt is meant for this thread; it tells the others nothing about their value.
+            if isinstance(error, Exception):
+                flight.land(None, error)
+            else:
+                flight.abandon()
+        raise
+
+
+cdef void book(MemoryCache cache, int64_t started, bint failed) noexcept:
+    store_enter(&cache.store)
+    cache.loads += 1
+    cache.load_failures += failed
+    cache.load_time += fine_now() - started
+    store_leave(&cache.store)
 
 
 @cython.collection_type("mapping")
@@ -239,13 +574,10 @@ cdef class MemoryCache:
     __class_getitem__ = classmethod(types.GenericAlias)
 
     def __cinit__(self):
-        memset(&self.index, 0, sizeof(Index))
-        memset(&self.slab, 0, sizeof(Slab))
-        memset(&self.deadlines, 0, sizeof(Deadlines))
-        self.deadlines.due = NEVER
+        store_init(&self.store)
+        self.store.limit = 1000
         self.latest = TIMELESS
         self.default_life = NEVER
-        self.limit = 1000
         self.delimiter = ":"
 
     def __init__(
@@ -259,570 +591,30 @@ cdef class MemoryCache:
             raise ValueError("max_weight and weigher go together: give both or neither")
         if max_weight is not None:
             heaviest = parse_count(max_weight, "max_weight", 2**63 - 1)
-        optional_callable(weigher, "weigher")
-        optional_callable(on_removal, "on_removal")
-        optional_callable(timer, "timer")
+        parse_callable(weigher, "weigher")
+        parse_callable(on_removal, "on_removal")
+        parse_callable(timer, "timer")
         if not isinstance(delimiter, str):
             raise TypeError(f"delimiter must be a str, not {type(delimiter).__name__}")
         if not delimiter:
             raise ValueError("delimiter must not be empty")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str or None, not {type(name).__name__}")
-        if self.slab.entries != NULL:
-            self.clear()
-        self.limit = limit
+        # A second call of __init__ on a cache in use starts it afresh: its slab may lack the weights, say.
+        self.clear()
+        self.store.limit = limit
+        self.store.max_weight = heaviest
         self.default_life = life
-        self.max_weight_ = heaviest
         self.weigher = weigher
         self.on_removal_ = on_removal
         self.timer = timer
+        self.latest = TIMELESS
         self.delimiter = delimiter
         self.name = name
 
     def __dealloc__(self):
-        # tp_clear (below) has run only where the garbage collector was needed.
         let_go(self)
-        deadlines_release(&self.deadlines)
-        guard_free(&self.guard)
-
-    # ------------------------------------------------------------------ time
-
-    cdef int64_t read_timer(self) except? -1:
-        """The caller's timer; runs Python code."""
-        cdef double seconds
-        reading = self.timer()
-        if isinstance(reading, bool) or not isinstance(reading, (int, float)):
-            raise TypeError(f"the timer must return seconds as a float or an int, not {type(reading).__name__}")
-        seconds = reading
-        if not -LONGEST < seconds < LONGEST:
-            raise ValueError(f"the timer must return a finite number of seconds (within 292 years), not {reading!r}")
-        return nanoseconds(seconds)
-
-    cdef int64_t settle(self, int64_t now) noexcept:
-        """In the guard: a timer's reading, or, where it went backwards, the latest one."""
-        if self.timer is not None:
-            self.latest = now = max(now, self.latest)
-        return now
-
-    cdef int64_t fine_time(self) except? -1:
-        return self.read_timer() if self.timer is not None else fine_now()
-
-    cdef int64_t lifetime(self, object ttl) except? -1:
-        return self.default_life if ttl is ... else parse_ttl(ttl)
-
-    # ------------------------------------------------------------------ the guard
-
-    cdef void enter(self) noexcept:
-        cdef uint32_t place
-        guard_enter(&self.guard)
-        if FREE_THREADED:
-            place = guard_next_note(&self.guard)
-            while place != NO_ENTRY:
-                recency_touch(self.slab.entries, place)
-                place = guard_next_note(&self.guard)
-
-    cdef void leave(self) noexcept:
-        guard_leave(&self.guard)
-
-    # ------------------------------------------------------------------ finding
-
-    cdef uint32_t find(self, PyObject *key, uint32_t hash) except 0xFFFFFFFFu:
-        """In the guard, but with an error outside of it: the place of a key, expired or not, or NO_ENTRY."""
-        cdef uint32_t slot, place
-        if self.index.slots == NULL:
-            return NO_ENTRY
-        slot = index_home(&self.index, hash)
-        place = index_probe(&self.index, self.slab.entries, key, hash, &slot)
-        if place == ASK_PYTHON:
-            return self.find_asking(key, hash, slot)
-        return place
-
-    cdef uint32_t find_asking(self, PyObject *key, uint32_t hash, uint32_t slot) except 0xFFFFFFFFu:
-        """`find` for keys that only their own `__eq__` can tell apart: leaves the guard while that runs."""
-        cdef uint32_t place = ASK_PYTHON
-        cdef uint64_t moves
-        cdef PyObject *other
-        cdef int same
-        cdef int restarts = 0
-        while place == ASK_PYTHON:
-            place = self.index.slots[slot] >> self.index.tag_bits
-            other = self.slab.entries[place].key
-            moves = self.moves
-            Py_INCREF(<object> other)
-            self.leave()
-            same = compare_keys(other, key, Py_EQ)
-            if same < 0:
-                Py_DECREF(<object> other)
-                return NOT_FOUND_OUT
-            self.enter()
-            if place <= self.slab.touched and self.slab.entries[place].key == other:
-                # The entry is still there and holds its key, so this is not the last reference.
-                Py_DECREF(<object> other)
-                if same:
-                    return place
-                if moves == self.moves:
-                    slot = index_next(&self.index, slot)
-                    place = index_probe(&self.index, self.slab.entries, key, hash, &slot)
-                    continue
-            else:
-                self.leave()
-                Py_DECREF(<object> other)
-                self.enter()
-            restarts += 1
-            if restarts == PATIENCE:
-                self.leave()
-                raise_impatience(<object> key)
-            if self.index.slots == NULL:
-                return NO_ENTRY
-            slot = index_home(&self.index, hash)
-            place = index_probe(&self.index, self.slab.entries, key, hash, &slot)
-        return place
-
-    cdef object fetch(self, object key, bint counted):
-        """The live value of a key, or MISSING. `counted`: a use, which counts and refreshes."""
-        cdef uint32_t hash = mix(key_hash(<PyObject *> key))
-        cdef int64_t now = TIMELESS
-        cdef int64_t moment
-        cdef uint32_t slot, place
-        cdef Lane *lane
-        cdef Entry *entry
-        cdef bint full
-        if self.timer is not None:
-            now = self.read_timer()
-        if FREE_THREADED:
-            lane = guard_look(&self.guard)
-            if lane != NULL:
-                place = NO_ENTRY
-                if self.index.slots != NULL:
-                    slot = index_home(&self.index, hash)
-                    place = index_probe(&self.index, self.slab.entries, <PyObject *> key, hash, &slot)
-                if place != NO_ENTRY and place != ASK_PYTHON:
-                    entry = &self.slab.entries[place]
-                    # The fine clock, with or without expiry: its readings are what orders the look-ups of all threads.
-                    moment = fine_now()
-                    now = moment if self.timer is None else max(now, self.latest)
-                    if entry.expiry > now and now < self.deadlines.due:
-                        value = <object> entry.value
-                        full = False
-                        if counted:
-                            lane.hits += 1
-                            full = lane_note(lane, moment, place)
-                        guard_looked(lane)
-                        if full:
-                            self.enter()
-                            self.leave()
-                        return value
-                elif place == NO_ENTRY and self.deadlines.due == NEVER:
-                    if counted:
-                        lane.misses += 1
-                    guard_looked(lane)
-                    return MISSING
-                guard_looked(lane)
-        return self.fetch_guarded(<PyObject *> key, hash, now, counted)
-
-    cdef object fetch_guarded(self, PyObject *key, uint32_t hash, int64_t now, bint counted):
-        cdef Entry *entry
-        cdef Departures gone
-        cdef uint32_t place
-        self.enter()
-        place = self.find(key, hash)
-        if self.timer is not None:
-            now = self.settle(now)
-        elif self.deadlines.due != NEVER:
-            now = coarse_now()
-        if place != NO_ENTRY:
-            entry = &self.slab.entries[place]
-            if entry.expiry > now:
-                if counted:
-                    self.guard.first.hits += 1
-                    recency_touch(self.slab.entries, place)
-                value = <object> entry.value
-                if now < self.deadlines.due:
-                    self.leave()
-                    return value
-                departures_init(&gone)
-                self.reap(now, &gone)
-                self.leave()
-                self.farewell(&gone)
-                return value
-        if counted:
-            self.guard.first.misses += 1
-        if place != NO_ENTRY or now >= self.deadlines.due:
-            departures_init(&gone)
-            if place != NO_ENTRY:
-                self.depart(place, EXPIRED, &gone)
-            self.reap(now, &gone)
-            self.leave()
-            self.farewell(&gone)
-        else:
-            self.leave()
-        return MISSING
-
-    # ------------------------------------------------------------------ removing
-
-    cdef void depart(self, uint32_t place, Cause cause, Departures *gone) noexcept:
-        """In the guard: takes an entry out of every structure. Room in `gone` has been reserved."""
-        cdef Entry *entry = &self.slab.entries[place]
-        index_discard(&self.index, self.slab.entries, place)
-        self.moves += 1
-        recency_unlink(self.slab.entries, place)
-        if entry.expiry != NEVER:
-            deadlines_remove(&self.deadlines, self.slab.entries, place)
-        if self.slab.weights != NULL:
-            self.total_weight -= self.slab.weights[place]
-        if cause == EVICTED:
-            self.evictions += 1
-        elif cause == EXPIRED:
-            self.expirations += 1
-        elif cause == INVALIDATED:
-            self.invalidations += 1
-        departures_add(gone, entry.key, entry.value, cause)
-        slab_give(&self.slab, place)
-
-    cdef void reap(self, int64_t now, Departures *gone) noexcept:
-        """In the guard: a batch of what has expired."""
-        cdef uint32_t place
-        cdef int left = REAP_BATCH
-        while now >= self.deadlines.due and left > 0:
-            place = deadlines_next_expired(&self.deadlines, self.slab.entries, now, False, NO_ENTRY)
-            if place == NO_ENTRY or not departures_reserve(gone, 1):
-                return
-            self.depart(place, EXPIRED, gone)
-            left -= 1
-
-    cdef bint evict(self, int64_t now, Departures *gone) noexcept:
-        """In the guard: the least recently used entry; False where there is no memory to note that it has gone."""
-        cdef uint32_t place = recency_oldest(self.slab.entries)
-        if not departures_reserve(gone, 1):
-            return False
-        self.depart(place, EXPIRED if self.slab.entries[place].expiry <= now else EVICTED, gone)
-        return True
-
-    cdef int64_t expire_all(self, int64_t now, Departures *gone) noexcept:
-        """In the guard: everything that has expired, to the nanosecond; returns how many."""
-        cdef uint32_t place, resume = NO_ENTRY
-        cdef int64_t dropped = 0
-        while self.deadlines.count:
-            place = deadlines_next_expired(&self.deadlines, self.slab.entries, now, True, resume)
-            if place == NO_ENTRY or not departures_reserve(gone, 1):
-                break
-            resume = self.slab.entries[place].after
-            self.depart(place, EXPIRED, gone)
-            dropped += 1
-        return dropped
-
-    cdef bint farewell(self, Departures *gone) except -1:
-        """Outside the guard: tells the listener of what has left, and drops it."""
-        cdef size_t i
-        cdef object interrupt = None
-        cdef object listener = self.on_removal_
-        for i in range(gone.count):
-            if listener is not None:
-                try:
-                    listener(<object> gone.items[i].key, <object> gone.items[i].value, CAUSES[<int> gone.items[i].cause])
-                except Exception:
-                    log_listener_failure(self.name)
-                except BaseException as error:
-                    interrupt = error       # Ctrl-C is not the listener's; but first finish what has begun
-            Py_XDECREF(gone.items[i].key)
-            Py_XDECREF(gone.items[i].value)
-        departures_release(gone)
-        if interrupt is not None:
-            raise interrupt
-        return True
-
-    cdef object take(self, object key):
-        """Removes a key as its caller wishes; its live value, or MISSING."""
-        cdef uint32_t hash = mix(key_hash(<PyObject *> key))
-        cdef int64_t now = self.read_timer() if self.timer is not None else TIMELESS
-        cdef Departures gone
-        cdef uint32_t place
-        cdef object value = MISSING
-        departures_init(&gone)
-        self.enter()
-        place = self.find(<PyObject *> key, hash)
-        if self.timer is not None:
-            now = self.settle(now)
-        elif self.deadlines.due != NEVER:
-            now = coarse_now()
-        self.detach(hash)
-        if place != NO_ENTRY:
-            if self.slab.entries[place].expiry > now:
-                value = <object> self.slab.entries[place].value
-                self.depart(place, DELETED, &gone)
-            else:
-                self.depart(place, EXPIRED, &gone)
-        self.reap(now, &gone)
-        self.leave()
-        self.farewell(&gone)
-        return value
-
-    # ------------------------------------------------------------------ storing
-
-    cdef int64_t weigh(self, object key, object value) except -1:
-        weight = self.weigher(key, value)
-        if isinstance(weight, bool) or not isinstance(weight, int):
-            raise TypeError(f"the weigher must return an int from 0, not {weight!r}")
-        if weight < 0:
-            raise ValueError(f"the weigher must return an int from 0, not {weight}")
-        if weight > self.max_weight_:
-            raise ValueError(f"the entry weighs {weight}, more than max_weight={self.max_weight_}: it can't be stored")
-        return weight
-
-    cdef bint make_room(self) noexcept:
-        """In the guard: room for one more entry; False where memory is out, and then nothing has changed."""
-        cdef uint64_t capacity
-        if self.slab.count < self.slab.capacity:
-            return True
-        capacity = max(<uint64_t> SMALLEST_SLAB, <uint64_t> self.slab.capacity * 2)
-        # A last step of less than a half would be paid for with a whole rebuild.
-        if capacity + capacity // 2 > self.limit:
-            capacity = self.limit
-        if not slab_reserve(&self.slab, <uint32_t> capacity, self.weigher is not None):
-            return False
-        self.moves += 1
-        if not index_rebuild(&self.index, &self.slab, <uint32_t> capacity):
-            # The slab has grown, but no more entries may come than the index has slots for.
-            self.slab.capacity = self.slab.count
-            return False
-        return True
-
-    cdef object put(self, object key, object value, int64_t life, Flight flight, bint keep):
-        """Stores a value and returns what the key now has.
-
-        `keep`: a live value that is there already stays. `flight`: the load that brings the value; where a write has
-        overtaken it, nothing is stored.
-        """
-        cdef uint32_t hash = mix(key_hash(<PyObject *> key))
-        cdef int64_t weight = self.weigh(key, value) if self.weigher is not None else 0
-        cdef int64_t now = TIMELESS
-        cdef int64_t expiry
-        cdef uint32_t place
-        cdef Entry *entry
-        cdef Departures gone
-        cdef bint stored = True
-        if self.timer is not None:
-            now = self.read_timer()
-        departures_init(&gone)
-        self.enter()
-        place = self.find(<PyObject *> key, hash)
-        if self.timer is not None:
-            now = self.settle(now)
-        elif life != NEVER or self.deadlines.count != 0:
-            now = fine_now()
-        if flight is not None:
-            self.unlink(flight)
-            if flight.detached:
-                self.leave()
-                flight.land(value, None)
-                return value
-        elif keep and place != NO_ENTRY and self.slab.entries[place].expiry > now:
-            kept = <object> self.slab.entries[place].value
-            recency_touch(self.slab.entries, place)
-            self.leave()
-            return kept
-        elif self.flights is not None:
-            self.detach(hash)
-        expiry = NEVER
-        if life != NEVER:
-            if self.deadlines.count == 0 and self.deadlines.leaf_touched == 0:
-                self.deadlines.origin = now
-            expiry = now + life if now <= NEVER - 1 - life else NEVER - 1
-            if not deadlines_reserve(&self.deadlines, 1, 0):
-                self.leave()
-                raise MemoryError
-        if place != NO_ENTRY and self.slab.entries[place].expiry > now:
-            stored = self.replace(place, <PyObject *> value, weight, now, expiry, &gone)
-            if now >= self.deadlines.due:
-                self.reap(now, &gone)
-        else:
-            if place != NO_ENTRY:
-                self.depart(place, EXPIRED, &gone)
-            if now >= self.deadlines.due:
-                self.reap(now, &gone)
-            while stored and self.slab.count >= self.limit:
-                stored = self.evict(now, &gone)
-            while stored and self.weigher is not None and self.total_weight > self.max_weight_ - weight:
-                stored = self.evict(now, &gone)
-            if stored and self.make_room():
-                place = slab_take(&self.slab)
-                entry = &self.slab.entries[place]
-                Py_INCREF(key)
-                Py_INCREF(value)
-                entry.key = <PyObject *> key
-                entry.value = <PyObject *> value
-                entry.hash = hash
-                entry.expiry = expiry
-                index_add(&self.index, hash, place)
-                recency_append(self.slab.entries, place)
-                if expiry != NEVER:
-                    deadlines_add(&self.deadlines, self.slab.entries, place)
-                if self.weigher is not None:
-                    self.slab.weights[place] = weight
-                    self.total_weight += weight
-                self.inserts += 1
-            else:
-                stored = False
-        self.leave()
-        if flight is not None:
-            # Before any listener is told: those who wait for this load wait for no more than the load.
-            flight.land(value, None)
-        if gone.count:
-            self.farewell(&gone)
-        if not stored:
-            raise MemoryError
-        return value
-
-    cdef bint replace(
-        self, uint32_t place, PyObject *value, int64_t weight, int64_t now, int64_t expiry, Departures *gone
-    ) noexcept:
-        """In the guard: another value for a live entry; False where memory is out."""
-        cdef Entry *entry = &self.slab.entries[place]
-        recency_touch(self.slab.entries, place)
-        if self.weigher is not None:
-            # It is the most recently used now, and fits by itself: others go, never this one.
-            while self.total_weight - self.slab.weights[place] > self.max_weight_ - weight:
-                if not self.evict(now, gone):
-                    return False
-            self.total_weight += weight - self.slab.weights[place]
-            self.slab.weights[place] = weight
-        if not departures_reserve(gone, 1):
-            return False
-        if self.on_removal_ is not None:
-            Py_INCREF(<object> entry.key)
-        departures_add(gone, entry.key if self.on_removal_ is not None else NULL, entry.value, REPLACED)
-        Py_INCREF(<object> value)
-        entry.value = value
-        self.reschedule(place, expiry)
-        self.updates += 1
-        return True
-
-    cdef void reschedule(self, uint32_t place, int64_t expiry) noexcept:
-        """In the guard: another expiry for an entry; a leaf has been reserved."""
-        cdef Entry *entry = &self.slab.entries[place]
-        if entry.expiry == expiry:
-            return
-        if entry.expiry != NEVER and expiry != NEVER:
-            deadlines_move(&self.deadlines, self.slab.entries, place, expiry)
-            return
-        if entry.expiry != NEVER:
-            deadlines_remove(&self.deadlines, self.slab.entries, place)
-        entry.expiry = expiry
-        if expiry != NEVER:
-            deadlines_add(&self.deadlines, self.slab.entries, place)
-
-    # ------------------------------------------------------------------ loading
-
-    cdef void detach(self, uint32_t hash) noexcept:
-        """In the guard: a key with this hash is being written; loads for it are no longer stored.
-
-        Told apart by the 32 bits of the hash alone: comparing could run Python code. For a load of another key of the
-        same hash this means that its result is handed out and not kept, which is always allowed.
-        """
-        cdef Flight flight = self.flights
-        while flight is not None:
-            if flight.hash == hash:
-                flight.detached = True
-            flight = flight.next
-
-    cdef void detach_all(self) noexcept:
-        cdef Flight flight = self.flights
-        while flight is not None:
-            flight.detached = True
-            flight = flight.next
-
-    cdef void unlink(self, Flight flight) noexcept:
-        """In the guard: takes a load out of those under way. Its caller holds it, so nothing is released here."""
-        cdef Flight at = self.flights
-        if at is flight:
-            self.flights = flight.next
-        else:
-            while at is not None and at.next is not flight:
-                at = at.next
-            if at is not None:
-                at.next = flight.next
-        flight.next = None
-        self.flights_changed += 1
-
-    cdef Flight board(self, Flight mine):
-        """The load under way for a key; or `mine`, which is now it, or which has landed, as the key has a value."""
-        cdef PyObject *key = <PyObject *> mine.key
-        cdef int64_t now
-        cdef uint64_t changes
-        cdef uint32_t place
-        cdef Flight other
-        cdef int same, attempts
-        for attempts in range(PATIENCE):
-            now = self.fine_time()
-            self.enter()
-            place = self.find(key, mine.hash)
-            now = self.settle(now)
-            if place != NO_ENTRY and self.slab.entries[place].expiry > now:
-                value = <object> self.slab.entries[place].value
-                recency_touch(self.slab.entries, place)
-                self.leave()
-                mine.land(value, None)
-                return mine
-            changes = self.moves + self.inserts + self.flights_changed
-            other = self.flights
-            same = 0
-            while other is not None:
-                if other.hash == mine.hash and not other.detached:
-                    same = same_key(<PyObject *> other.key, key)
-                    if same == UNSURE:
-                        self.leave()
-                        same = other.key == mine.key
-                        self.enter()
-                        if changes != self.moves + self.inserts + self.flights_changed or other.detached:
-                            break
-                    if same and not other.is_alive():
-                        # Its thread was left behind in the process that this one was forked from.
-                        other.detached = True
-                        same = 0
-                    if same:
-                        break
-                other = other.next
-            if other is None:
-                mine.next = self.flights
-                self.flights = mine
-                self.flights_changed += 1
-                self.leave()
-                return mine
-            if changes == self.moves + self.inserts + self.flights_changed and not other.detached:
-                self.leave()
-                return other
-            self.leave()
-        raise_impatience(mine.key)
-
-    cdef object load(self, Flight flight, object loader, int64_t life):
-        """Runs the loader for everybody who waits."""
-        cdef int64_t started = fine_now()
-        cdef bint loaded = False
-        try:
-            value = loader()
-            loaded = True
-            self.book(started, False)
-            return self.put(flight.key, value, life, flight, False)
-        except BaseException as error:
-            if not loaded:
-                self.book(started, True)
-            if not flight.landed:
-                self.enter()
-                self.unlink(flight)
-                self.leave()
-                # An interrupt is meant for this thread; it tells the others nothing about their value.
-                if isinstance(error, Exception):
-                    flight.land(None, error)
-                else:
-                    flight.abandon()
-            raise
-
-    cdef void book(self, int64_t started, bint failed) noexcept:
-        self.enter()
-        self.loads += 1
-        self.load_failures += failed
-        self.load_time += fine_now() - started
-        self.leave()
+        guard_free(&self.store.guard)
 
     # ------------------------------------------------------------------ the public face: one key
 
@@ -832,18 +624,22 @@ cdef class MemoryCache:
         >>> MemoryCache().get("absent", 0)
         0
         """
-        value = self.fetch(key, True)
-        return default if value is MISSING else value
+        cdef PyObject *value = fetch(self, <PyObject *> key, True)
+        return default if value == ABSENT else owned(value)
 
     def __getitem__(self, key):
-        value = self.fetch(key, True)
-        if value is MISSING:
+        cdef PyObject *value = fetch(self, <PyObject *> key, True)
+        if value == ABSENT:
             raise_key_error(key)
-        return value
+        return owned(value)
 
     def __contains__(self, key):
         """Whether there is a live entry; changes neither recency nor counters. O(1)."""
-        return self.fetch(key, False) is not MISSING
+        cdef PyObject *value = fetch(self, <PyObject *> key, False)
+        if value == ABSENT:
+            return False
+        Py_DECREF(<object> value)
+        return True
 
     def peek(self, key, default=None):
         """Return the value of a key, or `default`, and leave recency and counters alone. O(1).
@@ -853,8 +649,8 @@ cdef class MemoryCache:
         >>> cache.peek("a"), list(cache)
         (1, ['a', 'b'])
         """
-        value = self.fetch(key, False)
-        return default if value is MISSING else value
+        cdef PyObject *value = fetch(self, <PyObject *> key, False)
+        return default if value == ABSENT else owned(value)
 
     def set(self, key, value, ttl=...):
         """Store a value as the most recently used. O(1).
@@ -870,10 +666,10 @@ cdef class MemoryCache:
         >>> cache.ttl("a") is None
         True
         """
-        self.put(key, value, self.lifetime(ttl), None, False)
+        put(self, <PyObject *> key, <PyObject *> value, lifetime(self, ttl), None)
 
     def __setitem__(self, key, value):
-        self.put(key, value, self.default_life, None, False)
+        put(self, <PyObject *> key, <PyObject *> value, self.default_life, None)
 
     def setdefault(self, key, default=None, ttl=...):
         """Return the live value of a key; where there is none, store `default` and return that. Atomic, O(1).
@@ -882,9 +678,9 @@ cdef class MemoryCache:
         >>> cache.setdefault("a", 1), cache.setdefault("a", 2)
         (1, 1)
         """
-        cdef int64_t life = self.lifetime(ttl)
-        value = self.fetch(key, True)
-        return self.put(key, default, life, None, True) if value is MISSING else value
+        cdef int64_t life = lifetime(self, ttl)
+        cdef PyObject *value = fetch(self, <PyObject *> key, True)
+        return keep_or_put(self, key, default, life) if value == ABSENT else owned(value)
 
     def get_or_compute(self, key, loader, ttl=...):
         """Return the value of a key; where there is none, what `loader()` returns, which is stored. O(1) and the load.
@@ -904,18 +700,19 @@ cdef class MemoryCache:
         >>> cache.get_or_compute("answer", lambda: 6 * 7), cache["answer"]
         (42, 42)
         """
-        cdef int64_t life = self.lifetime(ttl)
+        cdef int64_t life = lifetime(self, ttl)
         cdef Flight flight, mine
+        cdef PyObject *value
         if not callable(loader):
             raise TypeError(f"loader must be callable, not {type(loader).__name__}")
-        value = self.fetch(key, True)
-        if value is not MISSING:
-            return value
+        value = fetch(self, <PyObject *> key, True)
+        if value != ABSENT:
+            return owned(value)
         while True:
             mine = Flight(key, mix(key_hash(<PyObject *> key)))
-            flight = self.board(mine)
+            flight = board(self, mine)
             if flight is mine:
-                return mine.value if mine.landed else self.load(mine, loader, life)
+                return mine.value if mine.landed else load(self, mine, loader, life)
             if flight.wait():
                 if flight.error is not None:
                     raise flight.error
@@ -929,10 +726,14 @@ cdef class MemoryCache:
         >>> cache.delete("a"), cache.delete("a")
         (True, False)
         """
-        return self.take(key) is not MISSING
+        cdef PyObject *value = take(self, <PyObject *> key)
+        if value == ABSENT:
+            return False
+        Py_DECREF(<object> value)
+        return True
 
     def __delitem__(self, key):
-        if self.take(key) is MISSING:
+        if not self.delete(key):
             raise_key_error(key)
 
     def pop(self, key, default=MISSING):
@@ -941,12 +742,12 @@ cdef class MemoryCache:
         >>> MemoryCache().pop("absent", None) is None
         True
         """
-        value = self.take(key)
-        if value is MISSING:
-            if default is MISSING:
-                raise_key_error(key)
-            return default
-        return value
+        cdef PyObject *value = take(self, <PyObject *> key)
+        if value != ABSENT:
+            return owned(value)
+        if default is MISSING:
+            raise_key_error(key)
+        return default
 
     def ttl(self, key):
         """Return the seconds a key has left to live, or None if it does not expire. KeyError if it is absent. O(1).
@@ -957,16 +758,16 @@ cdef class MemoryCache:
         True
         """
         cdef uint32_t hash = mix(key_hash(<PyObject *> key))
-        cdef int64_t now = self.fine_time()
+        cdef int64_t now = fine_time(self)
         cdef int64_t expiry = TIMELESS
         cdef uint32_t place
-        self.enter()
-        place = self.find(<PyObject *> key, hash)
-        now = self.settle(now)
+        store_enter(&self.store)
+        place = store_find(&self.store, <PyObject *> key, hash)
+        now = settle(self, now)
         if place != NO_ENTRY:
-            expiry = self.slab.entries[place].expiry
-        self.leave()
-        if expiry == TIMELESS or expiry <= now:
+            expiry = self.store.slab.entries[place].expiry
+        store_leave(&self.store)
+        if expiry <= now:
             raise_key_error(key)
         return None if expiry == NEVER else (expiry - now) / 1e9
 
@@ -980,28 +781,21 @@ cdef class MemoryCache:
         >>> cache.touch("a"), cache.ttl("a") > 5, cache.touch("b")
         (True, True, False)
         """
-        cdef int64_t life = self.lifetime(ttl)
+        cdef int64_t life = lifetime(self, ttl)
         cdef uint32_t hash = mix(key_hash(<PyObject *> key))
-        cdef int64_t now = self.fine_time()
+        cdef int64_t now = fine_time(self)
         cdef uint32_t place
-        cdef bint found, reserved = True
-        self.enter()
-        place = self.find(<PyObject *> key, hash)
-        now = self.settle(now)
-        found = place != NO_ENTRY and self.slab.entries[place].expiry > now
+        cdef bint found, scheduled = True
+        store_enter(&self.store)
+        place = store_find(&self.store, <PyObject *> key, hash)
+        now = settle(self, now)
+        found = place != NO_ENTRY and self.store.slab.entries[place].expiry > now
         if found:
-            if life == NEVER:
-                self.reschedule(place, NEVER)
-            else:
-                reserved = deadlines_reserve(&self.deadlines, 1, 0)
-                if reserved:
-                    if self.deadlines.count == 0 and self.deadlines.leaf_touched == 0:
-                        self.deadlines.origin = now
-                    self.reschedule(place, now + life if now <= NEVER - 1 - life else NEVER - 1)
-            if reserved:
-                recency_touch(self.slab.entries, place)
-        self.leave()
-        if not reserved:
+            scheduled = store_reschedule(&self.store, place, now, expiry_of(now, life))
+            if scheduled:
+                recency_touch(self.store.slab.entries, place)
+        store_leave(&self.store)
+        if not scheduled:
             raise MemoryError
         return found
 
@@ -1016,17 +810,18 @@ cdef class MemoryCache:
         {'a': 1}
         """
         cdef dict found = {}
+        cdef PyObject *value
         for key in keys:
-            value = self.fetch(key, True)
-            if value is not MISSING:
-                found[key] = value
+            value = fetch(self, <PyObject *> key, True)
+            if value != ABSENT:
+                found[key] = owned(value)
         return found
 
     def set_many(self, mapping, ttl=...):
         """Store every key and value of a mapping (or of pairs). A sequence of single writes."""
-        cdef int64_t life = self.lifetime(ttl)
+        cdef int64_t life = lifetime(self, ttl)
         for key, value in pairs_of(mapping):
-            self.put(key, value, life, None, False)
+            put(self, <PyObject *> key, <PyObject *> value, life, None)
 
     def delete_many(self, keys):
         """Remove keys; how many of them had a live entry. A sequence of single removals.
@@ -1038,16 +833,16 @@ cdef class MemoryCache:
         """
         cdef Py_ssize_t count = 0
         for key in keys:
-            if self.take(key) is not MISSING:
+            if self.delete(key):
                 count += 1
         return count
 
     def update(self, other=(), /, **kwargs):
         """Store everything of a mapping, of pairs, and of keyword arguments, as `dict.update` does."""
         for key, value in pairs_of(other):
-            self.put(key, value, self.default_life, None, False)
+            put(self, <PyObject *> key, <PyObject *> value, self.default_life, None)
         for key, value in kwargs.items():
-            self.put(key, value, self.default_life, None, False)
+            put(self, <PyObject *> key, <PyObject *> value, self.default_life, None)
 
     def popitem(self):
         """Remove the least recently used entry and return its key and value. KeyError if there is none.
@@ -1059,27 +854,24 @@ cdef class MemoryCache:
         >>> cache.popitem()
         ('a', 1)
         """
-        cdef int64_t now = self.fine_time()
+        cdef Store *store = &self.store
+        cdef int64_t now = fine_time(self)
         cdef Departures gone
         cdef uint32_t place
         cdef object item = None
         departures_init(&gone)
-        self.enter()
-        now = self.settle(now)
-        while self.slab.count:
-            place = recency_oldest(self.slab.entries)
-            if not departures_reserve(&gone, 1):
+        store_enter(store)
+        now = settle(self, now)
+        while store.slab.count != 0 and departures_reserve(&gone, 1):
+            place = recency_oldest(store.slab.entries)
+            if store.slab.entries[place].expiry > now:
+                store_depart(store, place, DELETED, &gone)
                 break
-            if self.slab.entries[place].expiry <= now:
-                self.depart(place, EXPIRED, &gone)
-                continue
-            self.detach(self.slab.entries[place].hash)
-            self.depart(place, DELETED, &gone)
-            break
-        self.leave()
-        if gone.count and gone.items[gone.count - 1].cause == DELETED:
+            store_depart(store, place, EXPIRED, &gone)
+        store_leave(store)
+        if gone.count != 0 and gone.items[gone.count - 1].cause == DELETED:
             item = (<object> gone.items[gone.count - 1].key, <object> gone.items[gone.count - 1].value)
-        self.farewell(&gone)
+        farewell(self, &gone)
         if item is None:
             raise KeyError("popitem(): the cache is empty")
         return item
@@ -1092,25 +884,21 @@ cdef class MemoryCache:
         >>> MemoryCache().expire()
         0
         """
-        cdef int64_t now = self.fine_time()
+        cdef int64_t now = fine_time(self)
         cdef int64_t dropped
         cdef Departures gone
         departures_init(&gone)
-        self.enter()
-        dropped = self.expire_all(self.settle(now), &gone)
-        self.shrink()
-        self.leave()
-        self.farewell(&gone)
+        store_enter(&self.store)
+        dropped = store_expire(&self.store, settle(self, now), &gone)
+        store_shrink(&self.store)
+        store_leave(&self.store)
+        farewell(self, &gone)
         return dropped
 
     def __len__(self):
         """How many live entries there are. In proportion to what has expired, which it drops."""
-        cdef Py_ssize_t size
         self.expire()
-        self.enter()
-        size = self.slab.count
-        self.leave()
-        return size
+        return self.store.slab.count
 
     def clear(self):
         """Remove everything. In proportion to the size."""
@@ -1119,22 +907,17 @@ cdef class MemoryCache:
         cdef uint32_t place
         cdef object interrupt = None
         self.expire()
-        self.enter()
-        self.detach_all()
-        slab = self.slab
-        memset(&self.slab, 0, sizeof(Slab))
-        index_release(&self.index)
-        deadlines_release(&self.deadlines)
-        self.total_weight = 0
-        self.moves += 1
-        self.leave()
+        store_enter(&self.store)
+        detach_all(self)
+        slab = store_empty(&self.store)
+        store_leave(&self.store)
+        place = recency_oldest(slab.entries) if slab.count != 0 else NO_ENTRY
         departures_init(&gone)
-        place = recency_oldest(slab.entries) if slab.count else NO_ENTRY
         while place != NO_ENTRY:
             departures_add(&gone, slab.entries[place].key, slab.entries[place].value, CLEARED)
             place = slab.entries[place].newer
             try:
-                self.farewell(&gone)
+                farewell(self, &gone)
             except BaseException as error:
                 interrupt = error
         slab_release(&slab)
@@ -1151,102 +934,30 @@ cdef class MemoryCache:
         ['b', 'c']
         """
         cdef uint32_t limit = <uint32_t> parse_count(maxsize, "maxsize", LARGEST)
-        cdef int64_t now = self.fine_time()
+        cdef int64_t now = fine_time(self)
+        cdef Store *store = &self.store
         cdef Departures gone
-        cdef bint able = True
         departures_init(&gone)
-        self.enter()
-        now = self.settle(now)
-        self.expire_all(now, &gone)
-        self.limit = limit
-        while able and self.slab.count > limit:
-            able = self.evict(now, &gone)
-        self.shrink()
-        self.leave()
-        self.farewell(&gone)
-
-    cdef void shrink(self) noexcept:
-        """In the guard: gives memory back when three quarters of it lie idle. Where there is none for it, it waits."""
-        cdef Slab small
-        cdef uint32_t *moved
-        cdef uint32_t place, capacity
-        if self.slab.capacity <= 8 * SMALLEST_SLAB or self.slab.count >= self.slab.capacity // 4:
-            return
-        capacity = min(self.limit, max(<uint32_t> SMALLEST_SLAB, 2 * self.slab.count))
-        memset(&small, 0, sizeof(Slab))
-        moved = <uint32_t *> PyMem_RawMalloc((<size_t> self.slab.touched + 1) * sizeof(uint32_t))
-        if moved == NULL or not slab_reserve(&small, capacity, self.weigher is not None):
-            PyMem_RawFree(moved)
-            slab_release(&small)
-            return
-        moved[NO_ENTRY] = NO_ENTRY
-        # Laid out by age: a cache that then evicts walks through memory in order.
-        place = recency_oldest(self.slab.entries)
-        while place != NO_ENTRY:
-            moved[place] = slab_take(&small)
-            small.entries[moved[place]] = self.slab.entries[place]
-            if small.weights != NULL:
-                small.weights[moved[place]] = self.slab.weights[place]
-            place = self.slab.entries[place].newer
-        if not index_rebuild(&self.index, &small, capacity):
-            PyMem_RawFree(moved)
-            slab_release(&small)
-            return
-        for place in range(1, small.touched + 1):
-            recency_append(small.entries, place)
-        deadlines_renumber(&self.deadlines, small.entries, small.touched, moved)
-        PyMem_RawFree(moved)
-        slab_release(&self.slab)
-        self.slab = small
-        self.moves += 1
-
-    cdef list snapshot(self):
-        """(key, value, nanoseconds left or None) of every live entry, from the least to the most recently used."""
-        cdef list items = []
-        cdef Held *held
-        cdef uint32_t place
-        cdef size_t i, count = 0
-        cdef int64_t now
-        self.expire()
-        now = self.fine_time()
-        self.enter()
-        now = self.settle(now)
-        held = <Held *> PyMem_RawMalloc((<size_t> self.slab.count + 1) * sizeof(Held))
-        if held == NULL:
-            self.leave()
-            raise MemoryError
-        place = recency_oldest(self.slab.entries) if self.slab.count else NO_ENTRY
-        while place != NO_ENTRY:
-            if self.slab.entries[place].expiry > now:
-                held[count].key = self.slab.entries[place].key
-                held[count].value = self.slab.entries[place].value
-                held[count].expiry = self.slab.entries[place].expiry
-                Py_INCREF(<object> held[count].key)
-                Py_INCREF(<object> held[count].value)
-                count += 1
-            place = self.slab.entries[place].newer
-        self.leave()
-        try:
-            for i in range(count):
-                left = None if held[i].expiry == NEVER else held[i].expiry - now
-                items.append((<object> held[i].key, <object> held[i].value, left))
-        finally:
-            for i in range(count):
-                Py_DECREF(<object> held[i].key)
-                Py_DECREF(<object> held[i].value)
-            PyMem_RawFree(held)
-        return items
+        store_enter(store)
+        now = settle(self, now)
+        store_expire(store, now, &gone)
+        store.limit = limit
+        while store.slab.count > limit and store_evict(store, now, &gone):
+            pass
+        store_shrink(store)
+        store_leave(store)
+        farewell(self, &gone)
 
     def __iter__(self):
-        return iter([item[0] for item in self.snapshot()])
+        return iter([item[0] for item in snapshot(self)])
 
     def keys(self):
         """Return a view of a snapshot of the keys, from the least to the most recently used."""
-        return {item[0]: None for item in self.snapshot()}.keys()
+        return {item[0]: None for item in snapshot(self)}.keys()
 
     def values(self):
         """Return a view of a snapshot of the values, from the least to the most recently used."""
-        return {item[0]: item[1] for item in self.snapshot()}.values()
+        return {item[0]: item[1] for item in snapshot(self)}.values()
 
     def items(self):
         """Return a view of a snapshot of keys and values, from the least to the most recently used.
@@ -1258,7 +969,7 @@ cdef class MemoryCache:
         >>> len(cache)
         0
         """
-        return {item[0]: item[1] for item in self.snapshot()}.items()
+        return {item[0]: item[1] for item in snapshot(self)}.items()
 
     def stats(self):
         """Return the counters and the fill, as a `CacheStats`. In proportion to what has expired, which it drops.
@@ -1271,35 +982,29 @@ cdef class MemoryCache:
         (0.5, 0.1)
         """
         from khronos_fast._core.stats import CacheStats
-        cdef uint64_t hits = 0, misses = 0
-        cdef uint32_t i = 0
-        cdef Lane *lane
-        cdef bint weighted = self.weigher is not None
+        cdef Store *store = &self.store
+        cdef uint64_t hits, misses
         self.expire()
-        self.enter()
-        lane = guard_lane(&self.guard, 0)
-        while lane != NULL:
-            hits += lane.hits
-            misses += lane.misses
-            i += 1
-            lane = guard_lane(&self.guard, i)
+        store_enter(store)
+        store_count_look_ups(store, &hits, &misses)
+        weight, max_weight = (None, None) if store.max_weight == 0 else (store.weight, store.max_weight)
         figures = (
-            hits, misses, self.inserts, self.updates, self.evictions, self.expirations, self.invalidations,
-            self.loads, self.load_failures, self.load_time / 1e9, self.slab.count, self.limit,
-            self.total_weight if weighted else None, self.max_weight_ if weighted else None,
+            hits, misses, store.inserts, store.updates, store.departed[<int> EVICTED], store.departed[<int> EXPIRED],
+            store.departed[<int> INVALIDATED], self.loads, self.load_failures, self.load_time / 1e9,
+            store.slab.count, store.limit, weight, max_weight,
         )
-        self.leave()
+        store_leave(store)
         return CacheStats(*figures)
 
     @property
     def maxsize(self):
         """The most entries it may hold; `resize` changes it."""
-        return self.limit
+        return self.store.limit
 
     @property
     def max_weight(self):
         """The most weight it may hold; None without a weigher."""
-        return None if self.weigher is None else self.max_weight_
+        return self.store.max_weight or None
 
     @property
     def default_ttl(self):
@@ -1317,51 +1022,34 @@ cdef class MemoryCache:
         parts = [type(self).__name__]
         if self.name is not None:
             parts.append(repr(self.name))
-        parts.append(f"{self.slab.count}/{self.limit} entries")
-        if self.weigher is not None:
-            parts.append(f"weight {self.total_weight}/{self.max_weight_}")
+        parts.append(f"{self.store.slab.count}/{self.store.limit} entries")
+        if self.store.max_weight != 0:
+            parts.append(f"weight {self.store.weight}/{self.store.max_weight}")
         if self.default_life != NEVER:
             parts.append(f"ttl={self.default_ttl:g}")
         return f"<{' '.join(parts)} at {<size_t> <PyObject *> self:#x}>"
 
     def __sizeof__(self):
         """Bytes of the cache itself, without its keys and values."""
-        cdef size_t size = type(self).__basicsize__
-        cdef size_t slab = sizeof(Entry) + (sizeof(int64_t) if self.slab.weights != NULL else 0)
-        if self.slab.entries != NULL:
-            size += (<size_t> self.slab.capacity + 1) * slab + <size_t> self.index.size * sizeof(uint32_t)
-        size += <size_t> self.deadlines.leaf_room * sizeof(Leaf) + <size_t> self.deadlines.inner_room * sizeof(Inner)
-        return size
+        return type(self).__basicsize__ + store_bytes(&self.store)
 
     # ------------------------------------------------------------------ copying and pickling
 
-    cdef dict settings(self):
-        return {
-            "maxsize": self.limit,
-            "ttl": self.default_ttl,
-            "max_weight": self.max_weight,
-            "weigher": self.weigher,
-            "on_removal": self.on_removal_,
-            "timer": self.timer,
-            "delimiter": self.delimiter,
-            "name": self.name,
-        }
-
     def __getstate__(self):
         """The settings, the entries from least to most recently used with their time left, and a subclass's attributes."""
-        return self.settings(), self.snapshot(), getattr(self, "__dict__", None)
+        return settings(self), snapshot(self), getattr(self, "__dict__", None)
 
     def __setstate__(self, state):
         settings, entries, attributes = state
         MemoryCache.__init__(self, **settings)
         for key, value, left in entries:
-            self.put(key, value, NEVER if left is None else left, None, False)
+            put(self, <PyObject *> key, <PyObject *> value, NEVER if left is None else left, None)
         if attributes:
             self.__dict__.update(attributes)
 
     def __reduce_ex__(self, protocol):
         import pickle
-        for name, setting in self.settings().items():
+        for name, setting in settings(self).items():
             if callable(setting):
                 try:
                     pickle.dumps(setting, protocol)
@@ -1387,6 +1075,58 @@ cdef class MemoryCache:
 MutableMapping.register(MemoryCache)
 
 
+cdef dict settings(MemoryCache cache):
+    return {
+        "maxsize": cache.maxsize,
+        "ttl": cache.default_ttl,
+        "max_weight": cache.max_weight,
+        "weigher": cache.weigher,
+        "on_removal": cache.on_removal_,
+        "timer": cache.timer,
+        "delimiter": cache.delimiter,
+        "name": cache.name,
+    }
+
+
+cdef list snapshot(MemoryCache cache):
+    """(key, value, nanoseconds left or None) of every live entry, from the least to the most recently used."""
+    cdef Store *store = &cache.store
+    cdef list items = []
+    cdef Held *held
+    cdef uint32_t place
+    cdef size_t i, count = 0
+    cdef int64_t now
+    cache.expire()
+    now = fine_time(cache)
+    store_enter(store)
+    now = settle(cache, now)
+    held = <Held *> PyMem_RawMalloc((<size_t> store.slab.count + 1) * sizeof(Held))
+    if held == NULL:
+        store_leave(store)
+        raise MemoryError
+    place = recency_oldest(store.slab.entries) if store.slab.count != 0 else NO_ENTRY
+    while place != NO_ENTRY:
+        if store.slab.entries[place].expiry > now:
+            held[count].key = store.slab.entries[place].key
+            held[count].value = store.slab.entries[place].value
+            held[count].expiry = store.slab.entries[place].expiry
+            Py_INCREF(<object> held[count].key)
+            Py_INCREF(<object> held[count].value)
+            count += 1
+        place = store.slab.entries[place].newer
+    store_leave(store)
+    try:
+        for i in range(count):
+            left = None if held[i].expiry == NEVER else held[i].expiry - now
+            items.append((<object> held[i].key, <object> held[i].value, left))
+    finally:
+        for i in range(count):
+            Py_DECREF(<object> held[i].key)
+            Py_DECREF(<object> held[i].value)
+        PyMem_RawFree(held)
+    return items
+
+
 cdef object pairs_of(object source):
     """What `dict.update` takes: a mapping, anything with `keys`, or pairs."""
     if isinstance(source, Mapping):
@@ -1406,7 +1146,7 @@ cdef inquiry attributes_clear = (<PyTypeObject *> MemoryCache).tp_clear
 
 
 cdef int cache_traverse(PyObject *self, visitproc visit, void *arg) noexcept:
-    cdef Slab *slab = &(<MemoryCache> self).slab
+    cdef Slab *slab = &(<MemoryCache> self).store.slab
     cdef uint32_t place
     cdef int stop
     for place in range(1, slab.touched + 1):
@@ -1427,11 +1167,8 @@ cdef int cache_clear(PyObject *self) noexcept:
 
 cdef void let_go(MemoryCache cache) noexcept:
     """Drops every entry, telling nobody. The structures are empty before the first reference goes."""
-    cdef Slab slab = cache.slab
+    cdef Slab slab = store_empty(&cache.store)
     cdef uint32_t place
-    memset(&cache.slab, 0, sizeof(Slab))
-    index_release(&cache.index)
-    deadlines_release(&cache.deadlines)
     for place in range(1, slab.touched + 1):
         if slab.entries[place].key != NULL:
             Py_DECREF(<object> slab.entries[place].key)

@@ -1,7 +1,7 @@
 # The entries of one cache, in one array; everything that links them does it by their four-byte place in it.
 #
-# An entry is 48 bytes. With the index's 6.7 bytes (index.pxd) that is all a cache spends on it; as objects with
-# pointers the same fields would be 96 bytes and the allocator's rounding. Place 0 is the anchor of the recency list,
+# An entry is 48 bytes. With the index's 7.5 (index.pxd) that is all a large cache spends on it; as an object with
+# pointers the same fields would be 96, and the allocator's rounding. Place 0 is the anchor of the recency list,
 # so that linking needs no case for an end, and so that 0 can mean "no entry" everywhere else.
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc

@@ -1,0 +1,47 @@
+"""What callers pass in, checked: each error says what was given and what is wanted."""
+
+from libc.math cimport isfinite
+from libc.stdint cimport int64_t
+
+from khronos_fast._core.slab cimport NEVER
+
+
+cdef int64_t parse_ttl(object ttl) except -1:
+    cdef double seconds
+    if ttl is None:
+        return NEVER
+    if isinstance(ttl, float):
+        seconds = ttl
+    elif isinstance(ttl, bool):
+        raise TypeError(f"ttl must be seconds (int or float), a timedelta or None, not {ttl!r}")
+    elif hasattr(type(ttl), "__index__"):
+        try:
+            seconds = float(ttl.__index__())
+        except OverflowError:
+            raise ValueError("ttl is too large; for an entry that never expires use None") from None
+    else:
+        from datetime import timedelta
+        if not isinstance(ttl, timedelta):
+            raise TypeError(f"ttl must be seconds (int or float), a timedelta or None, not {type(ttl).__name__}")
+        seconds = ttl.total_seconds()
+    if not isfinite(seconds):
+        raise ValueError(f"ttl must be a finite number of seconds, not {ttl!r}; for an entry that never expires use None")
+    if seconds <= 0:
+        raise ValueError(f"ttl must be more than 0 seconds, not {ttl!r}; to drop an entry use delete()")
+    if seconds >= LONGEST:
+        return NEVER - 1
+    return max(nanoseconds(seconds), 1)
+
+
+cdef int64_t parse_count(object value, str name, object largest) except -1:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int of at least 1, not {value!r}")
+    if not 1 <= value <= largest:
+        raise ValueError(f"{name} must be from 1 to {largest}, not {value}")
+    return value
+
+
+cdef object parse_callable(object value, str name):
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable or None, not {type(value).__name__}")
+    return value

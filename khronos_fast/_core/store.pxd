@@ -1,0 +1,410 @@
+# The structures of a cache together: what keeps slab, index, recency and deadlines telling the same story.
+#
+# Each function that says "in the guard" runs no Python code there, so that what it does is one atomic step. The one
+# that needs some, store_find with keys that only their own __eq__ can tell apart, leaves the guard meanwhile, and on
+# its return makes sure that it still stands where it stood.
+
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.object cimport Py_EQ, PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from khronos_fast._core.deadlines cimport (
+    Deadlines,
+    Inner,
+    Leaf,
+    deadlines_add,
+    deadlines_begin,
+    deadlines_move,
+    deadlines_next_expired,
+    deadlines_release,
+    deadlines_remove,
+    deadlines_renumber,
+    deadlines_reserve,
+)
+from khronos_fast._core.departures cimport (
+    CAUSES,
+    EVICTED,
+    EXPIRED,
+    REPLACED,
+    Cause,
+    Departures,
+    departures_add,
+    departures_reserve,
+)
+from khronos_fast._core.guard cimport (
+    FREE_THREADED,
+    Guard,
+    Lane,
+    guard_enter,
+    guard_free,
+    guard_lane,
+    guard_leave,
+    guard_next_note,
+)
+from khronos_fast._core.index cimport (
+    ASK_PYTHON,
+    Index,
+    index_add,
+    index_discard,
+    index_foresee,
+    index_home,
+    index_next,
+    index_probe,
+    index_rebuild,
+    index_release,
+)
+from khronos_fast._core.recency cimport recency_append, recency_oldest, recency_touch, recency_unlink
+from khronos_fast._core.slab cimport (
+    NEVER,
+    NO_ENTRY,
+    SMALLEST_SLAB,
+    Entry,
+    Slab,
+    slab_give,
+    slab_release,
+    slab_reserve,
+    slab_take,
+)
+
+cdef extern from "Python.h":
+    # -1 with an error set, which the caller passes on when it has put things in order.
+    int compare_keys "PyObject_RichCompareBool"(PyObject *a, PyObject *b, int op) noexcept
+
+cdef enum:
+    # Expired entries that one operation lets go at the most, beside its own business. An operation adds one entry at
+    # the most, so any number above 1 keeps up; this one clears a backlog soon and costs some microseconds at worst.
+    REAP_BATCH = 16
+    # How often a look-up starts again because a foreign __eq__ has changed the cache, before it gives up.
+    PATIENCE = 1000
+
+cdef struct Store:
+    # What every look-up reads comes first.
+    Index index
+    Slab slab
+    Deadlines deadlines
+    Guard guard
+    uint64_t moves              # grows whenever an entry may have changed its slot in the index
+    uint64_t inserts
+    uint64_t updates
+    uint64_t departed[CAUSES]   # entries that have left, by cause
+    int64_t weight
+    int64_t max_weight          # 0: no weights are kept
+    uint32_t limit
+
+
+cdef inline void store_init(Store *self) noexcept nogil:
+    memset(self, 0, sizeof(Store))
+    self.deadlines.due = NEVER
+
+
+cdef inline void store_enter(Store *self) noexcept:
+    cdef uint32_t place
+    guard_enter(&self.guard)
+    if FREE_THREADED:
+        place = guard_next_note(&self.guard)
+        while place != NO_ENTRY:
+            recency_touch(self.slab.entries, place)
+            place = guard_next_note(&self.guard)
+
+
+cdef inline void store_leave(Store *self) noexcept:
+    guard_leave(&self.guard)
+
+
+# ---------------------------------------------------------------------- finding
+
+cdef inline uint32_t store_find(Store *self, PyObject *key, uint32_t hash) except 0xFFFFFFFFu:
+    # In the guard, though with an error outside of it: the place of a key, expired or not, or NO_ENTRY.
+    cdef uint32_t slot, place
+    if self.index.slots == NULL:
+        return NO_ENTRY
+    slot = index_home(&self.index, hash)
+    place = index_probe(&self.index, self.slab.entries, key, hash, &slot)
+    if place == ASK_PYTHON:
+        return store_find_asking(self, key, hash, slot)
+    return place
+
+
+cdef inline uint32_t store_find_asking(Store *self, PyObject *key, uint32_t hash, uint32_t slot) except 0xFFFFFFFFu:
+    cdef uint32_t place = ASK_PYTHON
+    cdef uint64_t moves
+    cdef PyObject *other
+    cdef int same
+    cdef int restarts = 0
+    while place == ASK_PYTHON:
+        place = self.index.slots[slot] >> self.index.tag_bits
+        other = self.slab.entries[place].key
+        moves = self.moves
+        Py_INCREF(<object> other)
+        store_leave(self)
+        same = compare_keys(other, key, Py_EQ)
+        if same < 0:
+            Py_DECREF(<object> other)
+            return ASK_PYTHON
+        store_enter(self)
+        if place <= self.slab.touched and self.slab.entries[place].key == other:
+            # The entry is still there and holds its key, so this is not the last reference.
+            Py_DECREF(<object> other)
+            if same:
+                return place
+            if moves == self.moves:
+                slot = index_next(&self.index, slot)
+                place = index_probe(&self.index, self.slab.entries, key, hash, &slot)
+                continue
+        else:
+            store_leave(self)
+            Py_DECREF(<object> other)
+            store_enter(self)
+        restarts += 1
+        if restarts == PATIENCE:
+            store_leave(self)
+            raise RuntimeError(
+                f"gave up looking for a key of type {type(<object> key).__name__}: "
+                "comparing keys changes the cache every time"
+            )
+        if self.index.slots == NULL:
+            return NO_ENTRY
+        slot = index_home(&self.index, hash)
+        place = index_probe(&self.index, self.slab.entries, key, hash, &slot)
+    return place
+
+
+# ---------------------------------------------------------------------- removing: all in the guard
+
+cdef inline void store_depart(Store *self, uint32_t place, Cause cause, Departures *gone) noexcept:
+    # Takes an entry out of every structure. Room in `gone` has been reserved.
+    cdef Entry *entry = &self.slab.entries[place]
+    index_discard(&self.index, self.slab.entries, place)
+    self.moves += 1
+    recency_unlink(self.slab.entries, place)
+    if entry.expiry != NEVER:
+        deadlines_remove(&self.deadlines, self.slab.entries, place)
+    if self.max_weight != 0:
+        self.weight -= self.slab.weights[place]
+    self.departed[<int> cause] += 1
+    departures_add(gone, entry.key, entry.value, cause)
+    slab_give(&self.slab, place)
+
+
+cdef inline void store_reap(Store *self, int64_t now, Departures *gone) noexcept:
+    # A batch of what has expired.
+    cdef uint32_t place
+    cdef int left = REAP_BATCH
+    while now >= self.deadlines.due and left > 0:
+        place = deadlines_next_expired(&self.deadlines, self.slab.entries, now, False, NO_ENTRY)
+        if place == NO_ENTRY or not departures_reserve(gone, 1):
+            return
+        store_depart(self, place, EXPIRED, gone)
+        left -= 1
+
+
+cdef inline int64_t store_expire(Store *self, int64_t now, Departures *gone) noexcept:
+    # Everything that has expired, to the nanosecond; returns how many.
+    cdef uint32_t place, resume = NO_ENTRY
+    cdef int64_t dropped = 0
+    while self.deadlines.count != 0:
+        place = deadlines_next_expired(&self.deadlines, self.slab.entries, now, True, resume)
+        if place == NO_ENTRY or not departures_reserve(gone, 1):
+            break
+        resume = self.slab.entries[place].after
+        store_depart(self, place, EXPIRED, gone)
+        dropped += 1
+    return dropped
+
+
+cdef inline bint store_evict(Store *self, int64_t now, Departures *gone) noexcept:
+    # The least recently used entry; False where there is no memory to note that it has gone.
+    cdef uint32_t place = recency_oldest(self.slab.entries)
+    if not departures_reserve(gone, 1):
+        return False
+    store_depart(self, place, EXPIRED if self.slab.entries[place].expiry <= now else EVICTED, gone)
+    return True
+
+
+cdef inline void store_foresee(const Store *self, uint32_t hash) noexcept nogil:
+    # Has fetched what a write of this key will need, the slots of an entry that it evicts too, while the clock is read.
+    if self.slab.count != 0:
+        index_foresee(&self.index, hash)
+        if self.slab.count >= self.limit:
+            index_foresee(&self.index, self.slab.entries[recency_oldest(self.slab.entries)].hash)
+
+
+# ---------------------------------------------------------------------- storing: all in the guard
+
+cdef inline bint store_make_room(Store *self) noexcept:
+    # For one more entry; False where memory is out, and then nothing has changed.
+    cdef uint64_t capacity
+    if self.slab.count < self.slab.capacity:
+        return True
+    capacity = max(<uint64_t> SMALLEST_SLAB, <uint64_t> self.slab.capacity * 2)
+    # A last step of less than a half would be paid for with a whole rebuild.
+    if capacity + capacity // 2 > self.limit:
+        capacity = self.limit
+    if not slab_reserve(&self.slab, <uint32_t> capacity, self.max_weight != 0):
+        return False
+    self.moves += 1
+    if not index_rebuild(&self.index, &self.slab, <uint32_t> capacity):
+        # The slab has grown, but the index is still made for as many entries as there are.
+        self.slab.capacity = self.slab.count
+        return False
+    return True
+
+
+cdef inline bint store_insert(
+    Store *self, PyObject *key, uint32_t hash, PyObject *value, int64_t weight, int64_t now, int64_t expiry,
+    Departures *gone
+) noexcept:
+    # A key that is absent. Others go if they must. False where memory is out.
+    cdef uint32_t place
+    cdef Entry *entry
+    if expiry != NEVER and not deadlines_reserve(&self.deadlines, 1, 0):
+        return False
+    while self.slab.count >= self.limit:
+        if not store_evict(self, now, gone):
+            return False
+    if self.max_weight != 0:
+        while self.weight > self.max_weight - weight:
+            if not store_evict(self, now, gone):
+                return False
+    if not store_make_room(self):
+        return False
+    place = slab_take(&self.slab)
+    entry = &self.slab.entries[place]
+    Py_INCREF(<object> key)
+    Py_INCREF(<object> value)
+    entry.key = key
+    entry.value = value
+    entry.hash = hash
+    entry.expiry = expiry
+    index_add(&self.index, hash, place)
+    recency_append(self.slab.entries, place)
+    if expiry != NEVER:
+        if self.deadlines.count == 0:
+            deadlines_begin(&self.deadlines, now)
+        deadlines_add(&self.deadlines, self.slab.entries, place)
+    if self.max_weight != 0:
+        self.slab.weights[place] = weight
+        self.weight += weight
+    self.inserts += 1
+    return True
+
+
+cdef inline bint store_replace(
+    Store *self, uint32_t place, bint tell, PyObject *value, int64_t weight, int64_t now, int64_t expiry,
+    Departures *gone
+) noexcept:
+    # Another value for a live entry. `tell`: somebody will ask for its key. False where memory is out.
+    cdef Entry *entry = &self.slab.entries[place]
+    recency_touch(self.slab.entries, place)
+    if self.max_weight != 0:
+        # It is the most recently used now, and fits by itself: others go, never this one.
+        while self.weight - self.slab.weights[place] > self.max_weight - weight:
+            if not store_evict(self, now, gone):
+                return False
+    if not departures_reserve(gone, 1) or not store_reschedule(self, place, now, expiry):
+        return False
+    if self.max_weight != 0:
+        self.weight += weight - self.slab.weights[place]
+        self.slab.weights[place] = weight
+    if tell:
+        Py_INCREF(<object> entry.key)
+    departures_add(gone, entry.key if tell else NULL, entry.value, REPLACED)
+    Py_INCREF(<object> value)
+    entry.value = value
+    self.departed[<int> REPLACED] += 1
+    self.updates += 1
+    return True
+
+
+cdef inline bint store_reschedule(Store *self, uint32_t place, int64_t now, int64_t expiry) noexcept:
+    # Another expiry for an entry; False where memory is out.
+    cdef Entry *entry = &self.slab.entries[place]
+    if entry.expiry == expiry:
+        return True
+    if expiry == NEVER:
+        deadlines_remove(&self.deadlines, self.slab.entries, place)
+        entry.expiry = NEVER
+        return True
+    if not deadlines_reserve(&self.deadlines, 1, 0):
+        return False
+    if entry.expiry != NEVER:
+        deadlines_move(&self.deadlines, self.slab.entries, place, expiry)
+        return True
+    if self.deadlines.count == 0:
+        deadlines_begin(&self.deadlines, now)
+    entry.expiry = expiry
+    deadlines_add(&self.deadlines, self.slab.entries, place)
+    return True
+
+
+# ---------------------------------------------------------------------- the whole: all in the guard
+
+cdef inline Slab store_empty(Store *self) noexcept:
+    # Hands over all entries at once; the store is empty then. The caller lets go of keys, values and slab.
+    cdef Slab slab = self.slab
+    memset(&self.slab, 0, sizeof(Slab))
+    index_release(&self.index)
+    deadlines_release(&self.deadlines)
+    self.weight = 0
+    self.moves += 1
+    return slab
+
+
+cdef inline void store_shrink(Store *self) noexcept:
+    # Gives memory back when three quarters of it lie idle. Where there is none to do it with, another time.
+    cdef Slab small
+    cdef uint32_t *moved
+    cdef uint32_t place, capacity
+    if self.slab.capacity <= 8 * SMALLEST_SLAB or self.slab.count >= self.slab.capacity // 4:
+        return
+    capacity = min(self.limit, max(<uint32_t> SMALLEST_SLAB, 2 * self.slab.count))
+    memset(&small, 0, sizeof(Slab))
+    moved = <uint32_t *> PyMem_RawMalloc((<size_t> self.slab.touched + 1) * sizeof(uint32_t))
+    if moved == NULL or not slab_reserve(&small, capacity, self.max_weight != 0):
+        PyMem_RawFree(moved)
+        slab_release(&small)
+        return
+    moved[NO_ENTRY] = NO_ENTRY
+    # Laid out by age: a cache that then evicts walks through memory in order.
+    place = recency_oldest(self.slab.entries)
+    while place != NO_ENTRY:
+        moved[place] = slab_take(&small)
+        small.entries[moved[place]] = self.slab.entries[place]
+        if self.max_weight != 0:
+            small.weights[moved[place]] = self.slab.weights[place]
+        place = self.slab.entries[place].newer
+    if not index_rebuild(&self.index, &small, capacity):
+        PyMem_RawFree(moved)
+        slab_release(&small)
+        return
+    for place in range(1, small.touched + 1):
+        recency_append(small.entries, place)
+    deadlines_renumber(&self.deadlines, small.entries, small.touched, moved)
+    PyMem_RawFree(moved)
+    slab_release(&self.slab)
+    self.slab = small
+    self.moves += 1
+
+
+cdef inline void store_count_look_ups(Store *self, uint64_t *hits, uint64_t *misses) noexcept:
+    cdef uint32_t i = 0
+    cdef Lane *lane = guard_lane(&self.guard, 0)
+    hits[0] = misses[0] = 0
+    while lane != NULL:
+        hits[0] += lane.hits
+        misses[0] += lane.misses
+        i += 1
+        lane = guard_lane(&self.guard, i)
+
+
+cdef inline size_t store_bytes(const Store *self) noexcept nogil:
+    # What the structures take beside the object that holds them.
+    cdef size_t size = <size_t> self.deadlines.leaf_room * sizeof(Leaf)
+    size += <size_t> self.deadlines.inner_room * sizeof(Inner)
+    if self.slab.entries != NULL:
+        size += (<size_t> self.slab.capacity + 1) * sizeof(Entry) + <size_t> self.index.size * sizeof(uint32_t)
+        if self.max_weight != 0:
+            size += (<size_t> self.slab.capacity + 1) * sizeof(int64_t)
+    return size
