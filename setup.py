@@ -33,6 +33,7 @@ directives = {
     "binding": False,
     "embedsignature": True,
     "embedsignature.format": "clinic",
+    "autotestdict": False,
     "linetrace": COVERAGE,
 }
 
@@ -56,4 +57,6 @@ extensions = [
     for source in sources
 ]
 
-setup(ext_modules=cythonize(extensions, compiler_directives=directives, build_dir="build/cython"))
+# Builds of another kind have C files of their own: they differ.
+build_dir = "build/cython" + "-debug" * DEBUG + "-coverage" * COVERAGE
+setup(ext_modules=cythonize(extensions, compiler_directives=directives, build_dir=build_dir))

@@ -25,7 +25,7 @@ cdef int64_t parse_ttl(object ttl) except -1:
             raise TypeError(f"ttl must be seconds (int or float), a timedelta or None, not {type(ttl).__name__}")
         seconds = ttl.total_seconds()
     if not isfinite(seconds):
-        raise ValueError(f"ttl must be a finite number of seconds, not {ttl!r}; for an entry that never expires use None")
+        raise ValueError(f"ttl must be a finite number of seconds, not {ttl!r}; an entry that never expires has None")
     if seconds <= 0:
         raise ValueError(f"ttl must be more than 0 seconds, not {ttl!r}; to drop an entry use delete()")
     if seconds >= LONGEST:

@@ -1,9 +1,11 @@
 # Monotonic time in integer nanoseconds.
 #
 # Two clocks of one time line. The fine one costs some 20 ns; the coarse one some 5 ns, because the kernel only hands
-# out the time of its last tick: it lags behind the fine one by up to a tick and never runs ahead. So an expiry is
-# stamped with the fine clock and compared with the coarse one: an entry is then never dropped early, and served late by
-# a tick at most. Where the tick is longer than 4 ms, or there is no such clock, the coarse one is the fine one.
+# out the time of its last tick: it lags behind the fine one, by a tick and at times more (a tick comes late where the
+# processor that counts them is not given time), and never runs ahead. So an expiry is stamped with the fine clock, and
+# the coarse one is asked first whether it is still far off. Only within CLOSE of it does the fine one have to decide:
+# an entry is then neither dropped early nor served late. Where the tick is longer than 4 ms, or there is no such clock,
+# the coarse one is the fine one.
 
 from libc.stdint cimport int64_t
 
@@ -54,3 +56,6 @@ cdef extern from *:
     void clock_setup "kf_clock_setup"() noexcept nogil
     int64_t fine_now "kf_fine_now"() noexcept nogil
     int64_t coarse_now "kf_coarse_now"() noexcept nogil
+
+cdef enum:
+    CLOSE = 250_000_000     # nanoseconds; many times more than the coarse clock ever lags

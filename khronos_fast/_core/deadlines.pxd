@@ -11,18 +11,18 @@
 # is in the past, or it is one tick, or it has at most 129 entries to look through.
 #
 # Why not a timer wheel (Varghese and Lauck, SOSP '87)? A wheel refines its coarse buckets when their time comes. A
-# million entries in one bucket are then a pause, or, cascaded step by step, are for a while in no order: a live entry
-# would be evicted while an expired one waits in a bucket. Here the refining is done when an entry is added, 128 at most
-# at a time, and the order is always exact to a tick. Why not a heap? Each eviction would pay log n for removing from it.
+# million entries in one bucket are then a pause, or, cascaded step by step, for a while in no order: a live entry would
+# be evicted while an expired one waits in a bucket. Here the refining is done when an entry is added, 128 at most at a
+# time, and the order is always exact to a tick. Why not a heap? Each eviction would pay log n for removing from it.
 #
-# Memory: eight bytes an entry for the list, four for its leaf (slab.pxd), and the nodes: nothing to speak of where
-# entries share ticks, about 2.5 bytes an entry at the worst, where each has a time of its own.
+# Memory: eight bytes an entry for the list, four for its leaf (both in slab.pxd), and the nodes: nothing to speak of
+# where entries share ticks, about 2.5 bytes an entry at the worst, where each has a time of its own.
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from khronos_fast._core.slab cimport NEVER, NO_ENTRY, Entry
+from khronos_fast._core.slab cimport NEVER, NO_ENTRY, Due, Slab
 
 cdef extern from *:
     """
@@ -149,14 +149,13 @@ cdef inline bint deadlines_reserve(Deadlines *self, uint32_t leaves, uint32_t in
     return True
 
 
-cdef inline void deadlines_push(Deadlines *self, Entry *entries, uint32_t leaf, uint32_t place) noexcept nogil:
+cdef inline void deadlines_push(Deadlines *self, Slab *slab, uint32_t leaf, uint32_t place) noexcept nogil:
     cdef Leaf *to = &self.leaves[leaf]
-    cdef Entry *entry = &entries[place]
-    entry.leaf = leaf
-    entry.before = NO_ENTRY
-    entry.after = to.first
+    slab.entries[place].leaf = leaf
+    slab.due[place].before = NO_ENTRY
+    slab.due[place].after = to.first
     if to.first != NO_ENTRY:
-        entries[to.first].before = place
+        slab.due[to.first].before = place
     to.first = place
     to.count += 1
 
@@ -173,7 +172,7 @@ cdef inline uint32_t deadlines_new_leaf(Deadlines *self, uint32_t parent, uint32
     return leaf
 
 
-cdef inline uint32_t deadlines_burst(Deadlines *self, Entry *entries, uint32_t leaf, uint64_t tick) noexcept nogil:
+cdef inline uint32_t deadlines_burst(Deadlines *self, Slab *slab, uint32_t leaf, uint64_t tick) noexcept nogil:
     # Replaces the leaf by an inner node and leaves one level below; returns the one that the tick belongs to.
     cdef uint32_t parent = self.leaves[leaf].parent
     cdef uint32_t level = self.leaves[leaf].level
@@ -183,21 +182,21 @@ cdef inline uint32_t deadlines_burst(Deadlines *self, Entry *entries, uint32_t l
     self.inners[parent].child[deadlines_slot(tick, level)] = inner | INNER
     leaf_give(self, leaf)
     while place != NO_ENTRY:
-        after = entries[place].after
-        slot = deadlines_slot(deadlines_tick(self, entries[place].expiry), level - 1)
+        after = slab.due[place].after
+        slot = deadlines_slot(deadlines_tick(self, slab.entries[place].expiry), level - 1)
         below = self.inners[inner].child[slot]
         if below == 0:
             below = deadlines_new_leaf(self, inner, slot)
-        deadlines_push(self, entries, below, place)
+        deadlines_push(self, slab, below, place)
         place = after
     return self.inners[inner].child[deadlines_slot(tick, level - 1)]
 
 
-cdef inline void deadlines_add(Deadlines *self, Entry *entries, uint32_t place) noexcept nogil:
+cdef inline void deadlines_add(Deadlines *self, Slab *slab, uint32_t place) noexcept nogil:
     # The caller has reserved a leaf. entry.expiry is set, and not NEVER.
-    cdef uint64_t tick = deadlines_tick(self, entries[place].expiry)
+    cdef uint64_t tick = deadlines_tick(self, slab.entries[place].expiry)
     cdef uint32_t inner, child, slot
-    if entries[place].expiry < self.due:
+    if slab.entries[place].expiry < self.due:
         self.due = min(self.due, deadlines_end_of_tick(self, tick))
     self.count += 1
     if self.latest_leaf != 0 and (tick >> self.latest_shift) == self.latest_run:
@@ -213,31 +212,31 @@ cdef inline void deadlines_add(Deadlines *self, Entry *entries, uint32_t place) 
             if child == 0:
                 child = deadlines_new_leaf(self, inner, slot)
             break
-    deadlines_push(self, entries, child, place)
+    deadlines_push(self, slab, child, place)
     while self.leaves[child].count > BURST and self.leaves[child].level > 0 and deadlines_reserve(self, FANOUT, 1):
-        child = deadlines_burst(self, entries, child, tick)
+        child = deadlines_burst(self, slab, child, tick)
     if self.latest_leaf != child:
         self.latest_leaf = child
         self.latest_shift = FANOUT_SHIFT * self.leaves[child].level
         self.latest_run = tick >> self.latest_shift
 
 
-cdef inline void deadlines_remove(Deadlines *self, Entry *entries, uint32_t place) noexcept nogil:
-    cdef Entry *entry = &entries[place]
-    cdef uint32_t leaf = entry.leaf
+cdef inline void deadlines_remove(Deadlines *self, Slab *slab, uint32_t place) noexcept nogil:
+    cdef Due *due = &slab.due[place]
+    cdef uint32_t leaf = slab.entries[place].leaf
     cdef Leaf *of = &self.leaves[leaf]
     cdef uint64_t tick
     cdef uint32_t inner, level, above
-    if entry.before != NO_ENTRY:
-        entries[entry.before].after = entry.after
+    if due.before != NO_ENTRY:
+        slab.due[due.before].after = due.after
     else:
-        of.first = entry.after
-    if entry.after != NO_ENTRY:
-        entries[entry.after].before = entry.before
+        of.first = due.after
+    if due.after != NO_ENTRY:
+        slab.due[due.after].before = due.before
     of.count -= 1
     self.count -= 1
     if of.count == 0:
-        tick = deadlines_tick(self, entry.expiry)
+        tick = deadlines_tick(self, slab.entries[place].expiry)
         inner = of.parent
         level = of.level
         leaf_give(self, leaf)
@@ -255,17 +254,17 @@ cdef inline void deadlines_remove(Deadlines *self, Entry *entries, uint32_t plac
         self.due = NEVER
 
 
-cdef inline void deadlines_move(Deadlines *self, Entry *entries, uint32_t place, int64_t expiry) noexcept nogil:
+cdef inline void deadlines_move(Deadlines *self, Slab *slab, uint32_t place, int64_t expiry) noexcept nogil:
     # A new expiry for an entry that has one; the caller has reserved a leaf.
-    cdef uint32_t shift = FANOUT_SHIFT * self.leaves[entries[place].leaf].level
+    cdef uint32_t shift = FANOUT_SHIFT * self.leaves[slab.entries[place].leaf].level
     cdef uint64_t tick = deadlines_tick(self, expiry)
-    if (tick >> shift) == (deadlines_tick(self, entries[place].expiry) >> shift):
-        entries[place].expiry = expiry
+    if (tick >> shift) == (deadlines_tick(self, slab.entries[place].expiry) >> shift):
+        slab.entries[place].expiry = expiry
         self.due = min(self.due, deadlines_end_of_tick(self, tick))
         return
-    deadlines_remove(self, entries, place)
-    entries[place].expiry = expiry
-    deadlines_add(self, entries, place)
+    deadlines_remove(self, slab, place)
+    slab.entries[place].expiry = expiry
+    deadlines_add(self, slab, place)
 
 
 cdef inline uint32_t deadlines_first_leaf(const Deadlines *self) noexcept nogil:
@@ -278,11 +277,11 @@ cdef inline uint32_t deadlines_first_leaf(const Deadlines *self) noexcept nogil:
 
 
 cdef inline uint32_t deadlines_next_expired(
-    Deadlines *self, const Entry *entries, int64_t now, bint exact, uint32_t resume
+    Deadlines *self, const Slab *slab, int64_t now, bint exact, uint32_t resume
 ) noexcept nogil:
     # An entry that has expired, or NO_ENTRY, in which case due says when to ask again. A tick that is not over yet is
-    # looked into only where `exact`: any number of entries may share one. `resume`: where in the leaf to look first, for
-    # a caller who knows that what comes before has not expired; 0 for the start.
+    # looked into only where `exact`: any number of entries may share one. `resume`: where in the leaf to look first,
+    # for a caller who knows that what comes before has not expired; 0 for the start.
     cdef uint32_t leaf, place
     cdef uint64_t last
     cdef int64_t due
@@ -290,20 +289,21 @@ cdef inline uint32_t deadlines_next_expired(
         return NO_ENTRY
     leaf = deadlines_first_leaf(self)
     place = self.leaves[leaf].first
-    last = deadlines_tick(self, entries[place].expiry) | ((<uint64_t> 1 << (FANOUT_SHIFT * self.leaves[leaf].level)) - 1)
+    last = deadlines_tick(self, slab.entries[place].expiry)
+    last |= (<uint64_t> 1 << (FANOUT_SHIFT * self.leaves[leaf].level)) - 1
     due = deadlines_end_of_tick(self, last)
     if due <= now:
         return place
     if self.leaves[leaf].level > 0 or exact:
         while resume != NO_ENTRY:
-            if entries[resume].expiry <= now:
+            if slab.entries[resume].expiry <= now:
                 return resume
-            resume = entries[resume].after
+            resume = slab.due[resume].after
         while place != NO_ENTRY:
-            if entries[place].expiry <= now:
+            if slab.entries[place].expiry <= now:
                 return place
-            due = min(due, deadlines_end_of_tick(self, deadlines_tick(self, entries[place].expiry)))
-            place = entries[place].after
+            due = min(due, deadlines_end_of_tick(self, deadlines_tick(self, slab.entries[place].expiry)))
+            place = slab.due[place].after
     self.due = due
     return NO_ENTRY
 
@@ -316,14 +316,14 @@ cdef inline void deadlines_release(Deadlines *self) noexcept nogil:
 
 
 cdef inline void deadlines_renumber(
-    Deadlines *self, Entry *entries, uint32_t last, const uint32_t *moved
+    Deadlines *self, Slab *slab, const uint32_t *moved
 ) noexcept nogil:
-    # The entries 1 to last have been moved to new places: `moved` leads from the old ones to those.
+    # The entries have been moved to new places: `moved` leads from the old ones to those.
     cdef uint32_t place, leaf
-    for place in range(1, last + 1):
-        if entries[place].expiry != NEVER:
-            entries[place].before = moved[entries[place].before]
-            entries[place].after = moved[entries[place].after]
+    for place in range(1, slab.touched + 1):
+        if slab.entries[place].expiry != NEVER:
+            slab.due[place].before = moved[slab.due[place].before]
+            slab.due[place].after = moved[slab.due[place].after]
     for leaf in range(1, self.leaf_touched + 1):
         if self.leaves[leaf].count != 0:
             self.leaves[leaf].first = moved[self.leaves[leaf].first]

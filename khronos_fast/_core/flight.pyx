@@ -72,9 +72,8 @@ cdef class Flight:
 
     def _refuse_circle(self, me):
         cdef Flight flight = self
-        cdef Py_ssize_t steps
-        # Others come and go meanwhile, so the path could lead anywhere; but a circle with this thread in it stands still.
-        for steps in range(len(_waits) + 1):
+        # Others come and go meanwhile, so the path may lead anywhere; but a circle with this thread in it stands still.
+        for _ in range(len(_waits) + 1):
             if flight.owner == me and not flight.landed:
                 raise LoaderCycle(
                     f"the loader for a key of type {type(self.key).__name__} needs, itself or through other loaders, "

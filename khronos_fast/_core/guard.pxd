@@ -11,10 +11,14 @@
 # "distributed" or "big reader" lock; a look-up that meets a writer queues up as one.) A lane is busy for some fifty
 # nanoseconds, holds no lock meanwhile and never parks, so that waiting for it spins.
 #
-# A look-up cannot move its entry to the front of the recency list: it notes the entry and the time in its lane, and
+# A look-up does not move its entry to the front of the recency list: it notes the entry and the time in its lane, and
 # whoever changes next first replays the notes of all lanes in the order of their times. (Caffeine's read buffer; with
-# times, and never lossy: a full lane makes its own thread the one who replays.) For calls that do not overlap the
-# order is thus exact. The notes are replayed before anything is removed, so a note never outlives its entry.
+# times, and never lossy.) The notes are replayed before anything is removed, so a note never outlives its entry.
+#
+# A thread whose lane is half full puts things in order itself, under the mutex, while others go on looking: they read
+# nothing that this writes. It replays what was noted before it began, and no more: of two calls that do not overlap,
+# the later one took its time after the earlier one had published its note, so if the later note is replayed, the
+# earlier one has been seen as well. For such calls the order is thus exact.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -29,7 +33,12 @@ cdef extern from *:
       #define kf_guard_look(guard) ((kf_lane *)NULL)
       #define kf_guard_looked(lane) ((void)0)
       #define kf_lane_note(lane, when, place) (0)
-      #define kf_guard_next_note(guard) (0u)
+      typedef char kf_replay;
+      #define kf_replay_begin(replay, guard) ((void)(replay))
+      #define kf_replay_next(replay, before) (0u)
+      #define kf_replay_end(replay) ((void)0)
+      #define kf_guard_begin_tidying(guard) (0)
+      #define kf_guard_end_tidying(guard) ((void)0)
       #define kf_guard_free(guard) ((void)0)
       #define kf_guard_lane(guard, i) ((i) == 0 ? &(guard)->first : (kf_lane *)NULL)
     #else
@@ -42,20 +51,30 @@ cdef extern from *:
         #define kf_thread_local _Thread_local
         #define kf_yield() sched_yield()
       #endif
-      enum { KF_LANES = 16, KF_NOTES = 64, KF_SPINS = 128 };
+      enum { KF_LANES = 16, KF_NOTES = 128, KF_SPINS = 1000 };
       typedef struct { int64_t when; uint32_t place; } kf_note;
       typedef struct {
           uintptr_t busy;
           uint64_t hits, misses;
-          uint32_t written, replayed;
+          uintptr_t written;        /* notes ever: the next one goes to this place in the ring */
           kf_note notes[KF_NOTES];
-          char apart[128];
+          char apart[128];          /* what the looking thread writes is above, what the tidying one writes below */
+          uintptr_t replayed;
+          char apart_too[128];
       } kf_lane;
+      /* The notes of all lanes, merged by time. */
       typedef struct {
-          PyMutex mutex;            /* held by the one thread that changes */
+          uint32_t lanes;
+          kf_lane *lane[KF_LANES];
+          uintptr_t at[KF_LANES], end[KF_LANES];
+      } kf_replay;
+      typedef struct {
+          PyMutex mutex;            /* held by the one thread that changes, or puts the order of use in order */
           uintptr_t changing;
+          uintptr_t tidying;        /* somebody is about to put it in order; the others need not queue for that */
           uintptr_t crowded;        /* two threads have met in one lane */
-          kf_lane *others;          /* KF_LANES - 1 of them, made when it first gets crowded, and never moved */
+          kf_lane *others;          /* KF_LANES - 1 of them, from when it gets crowded; never moved */
+          char apart[128];          /* all look-ups read what is above, and one of them writes what is below */
           kf_lane first;
       } kf_guard;
 
@@ -72,36 +91,37 @@ cdef extern from *:
           return others == NULL || i >= KF_LANES ? NULL : &others[i - 1];
       }
       static inline void kf_guard_looked(kf_lane *lane) { _Py_atomic_store_uintptr_release(&lane->busy, 0); }
-      /* A lane to look up in, or NULL: then enter as one who changes. */
+      /* A lane to look up in, or NULL: then enter as one who changes. A change is over in less time than it takes to
+         park a thread and wake it, so it is waited for first. */
       static inline kf_lane *kf_guard_look(kf_guard *guard) {
+          int spins = 0;
           kf_lane *lane = kf_guard_lane(guard, kf_lane_of_this_thread());
           if (lane == NULL) lane = &guard->first;
-          if (_Py_atomic_exchange_uintptr(&lane->busy, 1)) {
-              _Py_atomic_store_uintptr_relaxed(&guard->crowded, 1);
-              return NULL;
-          }
-          if (_Py_atomic_load_uintptr(&guard->changing)) {
+          while (!_Py_atomic_exchange_uintptr(&lane->busy, 1)) {
+              if (!_Py_atomic_load_uintptr(&guard->changing)) {
+                  if (lane->written - _Py_atomic_load_uintptr_acquire(&lane->replayed) < KF_NOTES) return lane;
+                  kf_guard_looked(lane);
+                  return NULL;
+              }
               kf_guard_looked(lane);
-              return NULL;
+              while (_Py_atomic_load_uintptr_relaxed(&guard->changing))
+                  if (++spins > KF_SPINS) return NULL;
           }
-          return lane;
+          _Py_atomic_store_uintptr_relaxed(&guard->crowded, 1);
+          return NULL;
       }
-      /* True when the lane is full. */
+      /* True when the lane is half full. */
       static inline int kf_lane_note(kf_lane *lane, int64_t when, uint32_t place) {
-          uint32_t last = lane->written;
-          if (last > 0 && lane->notes[last - 1].place == place) {
-              lane->notes[last - 1].when = when;
-              return 0;
-          }
-          lane->notes[last].when = when;
-          lane->notes[last].place = place;
-          lane->written = last + 1;
-          return lane->written == KF_NOTES;
+          uintptr_t at = lane->written;
+          lane->notes[at % KF_NOTES].when = when;
+          lane->notes[at % KF_NOTES].place = place;
+          _Py_atomic_store_uintptr_release(&lane->written, at + 1);
+          return at + 1 - _Py_atomic_load_uintptr_acquire(&lane->replayed) >= KF_NOTES / 2;
       }
       static inline void kf_wait_until_idle(kf_lane *lane) {
           int spins = 0;
           while (_Py_atomic_load_uintptr(&lane->busy))
-              if (++spins > KF_SPINS) kf_yield();
+              if (++spins > KF_SPINS) kf_yield();      /* its thread may have lost its core */
       }
       static inline void kf_guard_enter(kf_guard *guard) {
           uint32_t i;
@@ -118,18 +138,43 @@ cdef extern from *:
           _Py_atomic_store_uintptr_release(&guard->changing, 0);
           PyMutex_Unlock(&guard->mutex);
       }
-      /* The place of the earliest note that has not been replayed; 0 when all have, and the lanes are empty again. */
-      static inline uint32_t kf_guard_next_note(kf_guard *guard) {
-          kf_lane *lane, *earliest = NULL;
+      static inline int kf_guard_begin_tidying(kf_guard *guard) {
+          if (_Py_atomic_exchange_uintptr(&guard->tidying, 1)) return 0;
+          PyMutex_Lock(&guard->mutex);
+          return 1;
+      }
+      static inline void kf_guard_end_tidying(kf_guard *guard) {
+          PyMutex_Unlock(&guard->mutex);
+          _Py_atomic_store_uintptr_release(&guard->tidying, 0);
+      }
+      static inline void kf_replay_begin(kf_replay *replay, kf_guard *guard) {
+          kf_lane *lane;
           uint32_t i;
-          for (i = 0; (lane = kf_guard_lane(guard, i)) != NULL; i++)
-              if (lane->replayed < lane->written
-                  && (earliest == NULL
-                      || lane->notes[lane->replayed].when < earliest->notes[earliest->replayed].when))
-                  earliest = lane;
-          if (earliest != NULL) return earliest->notes[earliest->replayed++].place;
-          for (i = 0; (lane = kf_guard_lane(guard, i)) != NULL; i++) lane->written = lane->replayed = 0;
-          return 0;
+          replay->lanes = 0;
+          for (i = 0; (lane = kf_guard_lane(guard, i)) != NULL; i++) {
+              uintptr_t written = _Py_atomic_load_uintptr_acquire(&lane->written);
+              if (written != lane->replayed) {
+                  replay->lane[replay->lanes] = lane;
+                  replay->at[replay->lanes] = lane->replayed;
+                  replay->end[replay->lanes++] = written;
+              }
+          }
+      }
+      /* The place of the earliest note from before a moment; 0 when there are no more. */
+      static inline uint32_t kf_replay_next(kf_replay *replay, int64_t before) {
+          uint32_t i, earliest = KF_LANES;
+          for (i = 0; i < replay->lanes; i++)
+              if (replay->at[i] != replay->end[i]
+                  && replay->lane[i]->notes[replay->at[i] % KF_NOTES].when < before) {
+                  before = replay->lane[i]->notes[replay->at[i] % KF_NOTES].when;
+                  earliest = i;
+              }
+          return earliest == KF_LANES ? 0 : replay->lane[earliest]->notes[replay->at[earliest]++ % KF_NOTES].place;
+      }
+      static inline void kf_replay_end(kf_replay *replay) {
+          uint32_t i;
+          for (i = 0; i < replay->lanes; i++)
+              _Py_atomic_store_uintptr_release(&replay->lane[i]->replayed, replay->at[i]);
       }
       static inline void kf_guard_free(kf_guard *guard) {
           PyMem_RawFree(guard->others);
@@ -143,11 +188,17 @@ cdef extern from *:
         uint64_t misses
     ctypedef struct Guard "kf_guard":
         Lane first
+    ctypedef struct Replay "kf_replay":
+        pass
     void guard_enter "kf_guard_enter"(Guard *guard) noexcept
     void guard_leave "kf_guard_leave"(Guard *guard) noexcept
     Lane *guard_look "kf_guard_look"(Guard *guard) noexcept
     void guard_looked "kf_guard_looked"(Lane *lane) noexcept
     bint lane_note "kf_lane_note"(Lane *lane, int64_t when, uint32_t place) noexcept
-    uint32_t guard_next_note "kf_guard_next_note"(Guard *guard) noexcept
+    bint guard_begin_tidying "kf_guard_begin_tidying"(Guard *guard) noexcept
+    void guard_end_tidying "kf_guard_end_tidying"(Guard *guard) noexcept
+    void replay_begin "kf_replay_begin"(Replay *replay, Guard *guard) noexcept
+    uint32_t replay_next "kf_replay_next"(Replay *replay, int64_t before) noexcept
+    void replay_end "kf_replay_end"(Replay *replay) noexcept
     Lane *guard_lane "kf_guard_lane"(Guard *guard, uint32_t i) noexcept
     void guard_free "kf_guard_free"(Guard *guard) noexcept

@@ -37,7 +37,8 @@ cdef extern from *:
         size_t length = (size_t)PyUnicode_GET_LENGTH(a);
         if (length != (size_t)PyUnicode_GET_LENGTH(b)) return 0;
         if (PyUnicode_IS_COMPACT_ASCII(a) && PyUnicode_IS_COMPACT_ASCII(b))
-            return kf_same_bytes((const char *)((PyASCIIObject *)a + 1), (const char *)((PyASCIIObject *)b + 1), length);
+            return kf_same_bytes(
+                (const char *)((PyASCIIObject *)a + 1), (const char *)((PyASCIIObject *)b + 1), length);
         return PyUnicode_KIND(a) == PyUnicode_KIND(b)
             && memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b), length * PyUnicode_KIND(a)) == 0;
     }

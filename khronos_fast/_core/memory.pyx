@@ -2,19 +2,20 @@
 
 How it is put together, each part in a file of its own:
 
-- `slab`: the entries, 48 bytes each, in one array; the others link them by place
+- `slab`: the entries, in arrays; the others link them by place
 - `index`: from a key to its place
 - `recency`: the order of use
 - `deadlines`: the order of expiry
 - `guard`: who may touch them, and how look-ups on several cores stay out of each other's way
+- `store`: these together
 - `departures`: what has left and still has to be told of and let go
 - `flight`: loads under way
 
 Every operation has the same shape. Whatever may run Python code (hashing, the weigher, the timer) runs first. Then the
 guard is entered, and up to its end the structures are changed and no Python code runs; the one exception, a foreign
-`__eq__` in `find`, leaves the guard for the comparison and then makes sure that it still stands where it stood. At last,
-outside the guard, listeners are told and references dropped. So all of these may come back into the cache, raise, or
-switch threads, and meet it consistent.
+`__eq__` in `store_find`, leaves the guard for the comparison and then makes sure that it still stands where it stood.
+At last, outside the guard, listeners are told and references dropped. So all of these may come back into the cache,
+raise, or switch threads, and meet it consistent.
 """
 
 import copyreg
@@ -30,8 +31,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from khronos_fast._core.arguments cimport LONGEST, nanoseconds, parse_callable, parse_count, parse_ttl
-from khronos_fast._core.clock cimport clock_setup, coarse_now, fine_now
-from khronos_fast._core.deadlines cimport deadlines_release
+from khronos_fast._core.clock cimport CLOSE, clock_setup, coarse_now, fine_now
 from khronos_fast._core.departures cimport (
     CLEARED,
     DELETED,
@@ -55,7 +55,7 @@ from khronos_fast._core.guard cimport (
 )
 from khronos_fast._core.index cimport ASK_PYTHON, index_home, index_probe
 from khronos_fast._core.keys cimport UNSURE, key_hash, mix, same_key
-from khronos_fast._core.recency cimport recency_oldest, recency_touch
+from khronos_fast._core.recency cimport recency_next, recency_oldest, recency_touch
 from khronos_fast._core.slab cimport NEVER, NO_ENTRY, Entry, Slab, slab_release
 from khronos_fast._core.store cimport (
     PATIENCE,
@@ -69,6 +69,7 @@ from khronos_fast._core.store cimport (
     store_expire,
     store_find,
     store_foresee,
+    store_forget_counts,
     store_init,
     store_insert,
     store_leave,
@@ -76,6 +77,7 @@ from khronos_fast._core.store cimport (
     store_replace,
     store_reschedule,
     store_shrink,
+    store_tidy,
 )
 
 cdef extern from *:
@@ -152,11 +154,19 @@ cdef inline int64_t settle(MemoryCache cache, int64_t now) noexcept:
     return now
 
 
-cdef inline int64_t time_to_look(MemoryCache cache, int64_t now) noexcept:
-    """In the guard: now, for telling what has expired; `now` on the way in is a timer's reading, if it has one."""
+cdef inline int64_t about_now(MemoryCache cache, int64_t now) noexcept:
+    """In the guard: the time, not much too early; `now` on the way in is a timer's reading, if there is a timer."""
     if cache.timer is not None:
         return settle(cache, now)
     return coarse_now() if cache.store.deadlines.due != NEVER else TIMELESS
+
+
+cdef inline bint is_live(MemoryCache cache, uint32_t place, int64_t *now) noexcept:
+    """In the guard: whether an entry has not expired, exactly; `now` is from `about_now`, and made exact if need be."""
+    cdef int64_t expiry = cache.store.slab.entries[place].expiry
+    if expiry < now[0] + CLOSE and cache.timer is None:
+        now[0] = fine_now()
+    return expiry > now[0]
 
 
 cdef inline int64_t lifetime(MemoryCache cache, object ttl) except -1:
@@ -179,7 +189,7 @@ cdef inline PyObject *fetch(MemoryCache cache, PyObject *key, bint counted) exce
     cdef Lane *lane
     cdef Entry *entry
     cdef PyObject *value
-    cdef bint full
+    cdef bint untidy
     if cache.timer is not None:
         now = read_timer(cache)
     if FREE_THREADED:
@@ -197,14 +207,13 @@ cdef inline PyObject *fetch(MemoryCache cache, PyObject *key, bint counted) exce
                 if entry.expiry > now and now < store.deadlines.due:
                     value = entry.value
                     Py_INCREF(<object> value)
-                    full = False
+                    untidy = False
                     if counted:
                         lane.hits += 1
-                        full = lane_note(lane, moment, place)
+                        untidy = lane_note(lane, moment, place)
                     guard_looked(lane)
-                    if full:
-                        store_enter(store)
-                        store_leave(store)
+                    if untidy:
+                        store_tidy(store)
                     return value
             elif place == NO_ENTRY and store.deadlines.due == NEVER:
                 if counted:
@@ -214,19 +223,17 @@ cdef inline PyObject *fetch(MemoryCache cache, PyObject *key, bint counted) exce
             guard_looked(lane)
     store_enter(store)
     place = store_find(store, key, hash)
-    now = time_to_look(cache, now)
-    if place != NO_ENTRY:
-        entry = &store.slab.entries[place]
-        if entry.expiry > now:
-            value = entry.value
-            Py_INCREF(<object> value)
-            if counted:
-                store.guard.first.hits += 1
-                recency_touch(store.slab.entries, place)
-            if now < store.deadlines.due:
-                store_leave(store)
-                return value
-            return leave_reaping(cache, now, NO_ENTRY, value)
+    now = about_now(cache, now)
+    if place != NO_ENTRY and is_live(cache, place, &now):
+        value = store.slab.entries[place].value
+        Py_INCREF(<object> value)
+        if counted:
+            store.guard.first.hits += 1
+            recency_touch(&store.slab, place)
+        if now < store.deadlines.due:
+            store_leave(store)
+            return value
+        return leave_reaping(cache, now, NO_ENTRY, value)
     if counted:
         store.guard.first.misses += 1
     if place == NO_ENTRY and now < store.deadlines.due:
@@ -245,7 +252,7 @@ cdef PyObject *leave_reaping(MemoryCache cache, int64_t now, uint32_t expired, P
     store_leave(&cache.store)
     try:
         farewell(cache, &gone)
-    except:
+    except BaseException:
         if result != ABSENT:
             Py_DECREF(<object> result)
         raise
@@ -290,15 +297,16 @@ cdef PyObject *take(MemoryCache cache, PyObject *key) except NULL:
     cdef uint32_t hash = mix(key_hash(key))
     cdef Store *store = &cache.store
     cdef int64_t now = read_timer(cache) if cache.timer is not None else TIMELESS
+    cdef list spared = None if cache.flights is None else loads_of_others(cache, key, hash)
     cdef PyObject *value = ABSENT
     cdef Departures gone
     cdef uint32_t place
     departures_init(&gone)
     store_enter(store)
     place = store_find(store, key, hash)
-    now = time_to_look(cache, now)
-    detach(cache, hash)
-    if place != NO_ENTRY and store.slab.entries[place].expiry > now:
+    now = about_now(cache, now)
+    detach(cache, key, hash, spared)
+    if place != NO_ENTRY and is_live(cache, place, &now):
         value = store.slab.entries[place].value
         Py_INCREF(<object> value)
         store_depart(store, place, DELETED, &gone)
@@ -308,7 +316,7 @@ cdef PyObject *take(MemoryCache cache, PyObject *key) except NULL:
     store_leave(store)
     try:
         farewell(cache, &gone)
-    except:
+    except BaseException:
         if value != ABSENT:
             Py_DECREF(<object> value)
         raise
@@ -324,7 +332,7 @@ cdef int64_t weigh(MemoryCache cache, object key, object value) except -1:
     if weight < 0:
         raise ValueError(f"the weigher must return an int from 0, not {weight}")
     if weight > cache.store.max_weight:
-        raise ValueError(f"the entry weighs {weight}, more than max_weight={cache.store.max_weight}: it can't be stored")
+        raise ValueError(f"the entry weighs {weight}, more than max_weight={cache.store.max_weight}: it is not stored")
     return weight
 
 
@@ -334,9 +342,12 @@ cdef inline bint put(MemoryCache cache, PyObject *key, PyObject *value, int64_t 
     cdef Store *store = &cache.store
     cdef int64_t weight = weigh(cache, <object> key, <object> value) if cache.weigher is not None else 0
     cdef int64_t now = read_timer(cache) if cache.timer is not None else TIMELESS
+    cdef list spared = None
     cdef uint32_t place
     cdef Departures gone
     cdef bint stored
+    if cache.flights is not None and flight is None:
+        spared = loads_of_others(cache, key, hash)
     departures_init(&gone)
     store_enter(store)
     store_foresee(store, hash)
@@ -352,7 +363,7 @@ cdef inline bint put(MemoryCache cache, PyObject *key, PyObject *value, int64_t 
             flight.land(<object> value, None)
             return True
     elif cache.flights is not None:
-        detach(cache, hash)
+        detach(cache, key, hash, spared)
     if place != NO_ENTRY and store.slab.entries[place].expiry <= now:
         store_depart(store, place, EXPIRED, &gone)
         place = NO_ENTRY
@@ -380,22 +391,22 @@ cdef object keep_or_put(MemoryCache cache, object key, object value, int64_t lif
     """The live value of a key, or else this one, stored. One atomic step."""
     cdef uint32_t hash = mix(key_hash(<PyObject *> key))
     cdef Store *store = &cache.store
-    cdef int64_t weight, now
+    cdef int64_t weight = weigh(cache, key, value) if cache.weigher is not None else 0
+    cdef int64_t now = fine_time(cache)
+    cdef list spared = None if cache.flights is None else loads_of_others(cache, <PyObject *> key, hash)
     cdef uint32_t place
     cdef Departures gone
     cdef bint stored
-    weight = weigh(cache, key, value) if cache.weigher is not None else 0
-    now = fine_time(cache)
     departures_init(&gone)
     store_enter(store)
     place = store_find(store, <PyObject *> key, hash)
     now = settle(cache, now)
     if place != NO_ENTRY and store.slab.entries[place].expiry > now:
         value = <object> store.slab.entries[place].value
-        recency_touch(store.slab.entries, place)
+        recency_touch(&store.slab, place)
         store_leave(store)
         return value
-    detach(cache, hash)
+    detach(cache, <PyObject *> key, hash, spared)
     if place != NO_ENTRY:
         store_depart(store, place, EXPIRED, &gone)
     store_reap(store, now, &gone)
@@ -411,15 +422,40 @@ cdef object keep_or_put(MemoryCache cache, object key, object value, int64_t lif
 
 # ---------------------------------------------------------------------- loading
 
-cdef void detach(MemoryCache cache, uint32_t hash) noexcept:
-    """In the guard: a key with this hash is being written; loads for it are no longer stored.
+cdef list loads_of_others(MemoryCache cache, PyObject *key, uint32_t hash):
+    """Loads of keys that have the same hash as this one and are another; runs their `__eq__`."""
+    cdef list seen = [], others = []
+    cdef Flight flight
+    while True:
+        store_enter(&cache.store)
+        flight = cache.flights
+        while flight is not None and (flight.hash != hash or holds(seen, flight)):
+            flight = flight.next
+        store_leave(&cache.store)
+        if flight is None:
+            return others
+        seen.append(flight)
+        if not flight.key == <object> key:
+            others.append(flight)
 
-    Told apart by the 32 bits of the hash alone, as comparing could run Python code. For a load of another key with the
-    same hash this means that its result is handed out and not kept: a miss more, never a wrong value.
+
+cdef bint holds(list flights, Flight wanted) noexcept:
+    for flight in flights:
+        if flight is wanted:
+            return True
+    return False
+
+
+cdef void detach(MemoryCache cache, PyObject *key, uint32_t hash, list spared) noexcept:
+    """In the guard: a key is being written, so loads for it are no longer stored.
+
+    `spared`: loads that are known to be for other keys. One of the same hash that has begun since then, and whose key
+    only Python code could tell apart, is detached too: its result is then handed out and not kept, which is a miss
+    more and never a wrong value.
     """
     cdef Flight flight = cache.flights
     while flight is not None:
-        if flight.hash == hash:
+        if flight.hash == hash and same_key(<PyObject *> flight.key, key) != 0 and not (spared and holds(spared, flight)):
             flight.detached = True
         flight = flight.next
 
@@ -467,7 +503,7 @@ cdef Flight board(MemoryCache cache, Flight mine):
         now = settle(cache, now)
         if place != NO_ENTRY and store.slab.entries[place].expiry > now:
             value = <object> store.slab.entries[place].value
-            recency_touch(store.slab.entries, place)
+            recency_touch(&store.slab, place)
             store_leave(store)
             mine.land(value, None)
             return mine
@@ -766,7 +802,7 @@ cdef class MemoryCache:
         now = settle(self, now)
         if place != NO_ENTRY:
             expiry = self.store.slab.entries[place].expiry
-        store_leave(&self.store)
+        leave_reaping(self, now, NO_ENTRY, ABSENT)
         if expiry <= now:
             raise_key_error(key)
         return None if expiry == NEVER else (expiry - now) / 1e9
@@ -793,8 +829,8 @@ cdef class MemoryCache:
         if found:
             scheduled = store_reschedule(&self.store, place, now, expiry_of(now, life))
             if scheduled:
-                recency_touch(self.store.slab.entries, place)
-        store_leave(&self.store)
+                recency_touch(&self.store.slab, place)
+        leave_reaping(self, now, NO_ENTRY, ABSENT)
         if not scheduled:
             raise MemoryError
         return found
@@ -863,7 +899,7 @@ cdef class MemoryCache:
         store_enter(store)
         now = settle(self, now)
         while store.slab.count != 0 and departures_reserve(&gone, 1):
-            place = recency_oldest(store.slab.entries)
+            place = recency_oldest(&store.slab)
             if store.slab.entries[place].expiry > now:
                 store_depart(store, place, DELETED, &gone)
                 break
@@ -911,11 +947,11 @@ cdef class MemoryCache:
         detach_all(self)
         slab = store_empty(&self.store)
         store_leave(&self.store)
-        place = recency_oldest(slab.entries) if slab.count != 0 else NO_ENTRY
+        place = recency_oldest(&slab)
         departures_init(&gone)
         while place != NO_ENTRY:
             departures_add(&gone, slab.entries[place].key, slab.entries[place].value, CLEARED)
-            place = slab.entries[place].newer
+            place = recency_next(&slab, place)
             try:
                 farewell(self, &gone)
             except BaseException as error:
@@ -950,6 +986,9 @@ cdef class MemoryCache:
 
     def __iter__(self):
         return iter([item[0] for item in snapshot(self)])
+
+    def __reversed__(self):
+        return reversed([item[0] for item in snapshot(self)])
 
     def keys(self):
         """Return a view of a snapshot of the keys, from the least to the most recently used."""
@@ -1036,16 +1075,19 @@ cdef class MemoryCache:
     # ------------------------------------------------------------------ copying and pickling
 
     def __getstate__(self):
-        """The settings, the entries from least to most recently used with their time left, and a subclass's attributes."""
-        return settings(self), snapshot(self), getattr(self, "__dict__", None)
+        """The settings, the entries from least to most recently used with their times left, a subclass's attributes."""
+        return settings(self), snapshot(self), object.__getstate__(self)
 
     def __setstate__(self, state):
         settings, entries, attributes = state
         MemoryCache.__init__(self, **settings)
         for key, value, left in entries:
             put(self, <PyObject *> key, <PyObject *> value, NEVER if left is None else left, None)
-        if attributes:
-            self.__dict__.update(attributes)
+        store_forget_counts(&self.store)
+        # As `object` has it: None, the instance's dict, or that and what a subclass keeps in slots.
+        for part in attributes if isinstance(attributes, tuple) else (attributes,):
+            for name, value in (part or {}).items():
+                setattr(self, name, value)
 
     def __reduce_ex__(self, protocol):
         import pickle
@@ -1055,7 +1097,7 @@ cdef class MemoryCache:
                     pickle.dumps(setting, protocol)
                 except Exception as error:
                     raise pickle.PicklingError(
-                        f"the cache's {name} can't be pickled: {setting!r}; use a function defined at the top of a module"
+                        f"the cache's {name} can't be pickled: {setting!r}; use a function from the top of a module"
                     ) from error
         return copyreg.__newobj__, (type(self),), self.__getstate__()
 
@@ -1104,7 +1146,7 @@ cdef list snapshot(MemoryCache cache):
     if held == NULL:
         store_leave(store)
         raise MemoryError
-    place = recency_oldest(store.slab.entries) if store.slab.count != 0 else NO_ENTRY
+    place = recency_oldest(&store.slab)
     while place != NO_ENTRY:
         if store.slab.entries[place].expiry > now:
             held[count].key = store.slab.entries[place].key
@@ -1113,7 +1155,7 @@ cdef list snapshot(MemoryCache cache):
             Py_INCREF(<object> held[count].key)
             Py_INCREF(<object> held[count].value)
             count += 1
-        place = store.slab.entries[place].newer
+        place = recency_next(&store.slab, place)
     store_leave(store)
     try:
         for i in range(count):

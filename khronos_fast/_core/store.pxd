@@ -10,6 +10,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from khronos_fast._core.clock cimport fine_now
 from khronos_fast._core.deadlines cimport (
     Deadlines,
     Inner,
@@ -37,11 +38,15 @@ from khronos_fast._core.guard cimport (
     FREE_THREADED,
     Guard,
     Lane,
+    Replay,
+    guard_begin_tidying,
+    guard_end_tidying,
     guard_enter,
-    guard_free,
     guard_lane,
     guard_leave,
-    guard_next_note,
+    replay_begin,
+    replay_end,
+    replay_next,
 )
 from khronos_fast._core.index cimport (
     ASK_PYTHON,
@@ -54,17 +59,20 @@ from khronos_fast._core.index cimport (
     index_probe,
     index_rebuild,
     index_release,
+    prefetch,
 )
-from khronos_fast._core.recency cimport recency_append, recency_oldest, recency_touch, recency_unlink
+from khronos_fast._core.recency cimport recency_append, recency_next, recency_oldest, recency_touch, recency_unlink
 from khronos_fast._core.slab cimport (
     NEVER,
     NO_ENTRY,
     SMALLEST_SLAB,
     Entry,
     Slab,
+    slab_bytes,
     slab_give,
     slab_release,
     slab_reserve,
+    slab_reserve_due,
     slab_take,
 )
 
@@ -99,14 +107,29 @@ cdef inline void store_init(Store *self) noexcept nogil:
     self.deadlines.due = NEVER
 
 
-cdef inline void store_enter(Store *self) noexcept:
+cdef inline void store_replay(Store *self, int64_t before) noexcept:
+    # Uses the entries that look-ups have noted, in the order of their times.
+    cdef Replay replay
     cdef uint32_t place
+    replay_begin(&replay, &self.guard)
+    place = replay_next(&replay, before)
+    while place != NO_ENTRY:
+        recency_touch(&self.slab, place)
+        place = replay_next(&replay, before)
+    replay_end(&replay)
+
+
+cdef inline void store_enter(Store *self) noexcept:
     guard_enter(&self.guard)
     if FREE_THREADED:
-        place = guard_next_note(&self.guard)
-        while place != NO_ENTRY:
-            recency_touch(self.slab.entries, place)
-            place = guard_next_note(&self.guard)
+        store_replay(self, NEVER)
+
+
+cdef inline void store_tidy(Store *self) noexcept:
+    # Outside the guard: puts the order of use in order, where nobody else is at it.
+    if guard_begin_tidying(&self.guard):
+        store_replay(self, fine_now())
+        guard_end_tidying(&self.guard)
 
 
 cdef inline void store_leave(Store *self) noexcept:
@@ -178,9 +201,9 @@ cdef inline void store_depart(Store *self, uint32_t place, Cause cause, Departur
     cdef Entry *entry = &self.slab.entries[place]
     index_discard(&self.index, self.slab.entries, place)
     self.moves += 1
-    recency_unlink(self.slab.entries, place)
+    recency_unlink(&self.slab, place)
     if entry.expiry != NEVER:
-        deadlines_remove(&self.deadlines, self.slab.entries, place)
+        deadlines_remove(&self.deadlines, &self.slab, place)
     if self.max_weight != 0:
         self.weight -= self.slab.weights[place]
     self.departed[<int> cause] += 1
@@ -193,7 +216,7 @@ cdef inline void store_reap(Store *self, int64_t now, Departures *gone) noexcept
     cdef uint32_t place
     cdef int left = REAP_BATCH
     while now >= self.deadlines.due and left > 0:
-        place = deadlines_next_expired(&self.deadlines, self.slab.entries, now, False, NO_ENTRY)
+        place = deadlines_next_expired(&self.deadlines, &self.slab, now, False, NO_ENTRY)
         if place == NO_ENTRY or not departures_reserve(gone, 1):
             return
         store_depart(self, place, EXPIRED, gone)
@@ -205,10 +228,10 @@ cdef inline int64_t store_expire(Store *self, int64_t now, Departures *gone) noe
     cdef uint32_t place, resume = NO_ENTRY
     cdef int64_t dropped = 0
     while self.deadlines.count != 0:
-        place = deadlines_next_expired(&self.deadlines, self.slab.entries, now, True, resume)
+        place = deadlines_next_expired(&self.deadlines, &self.slab, now, True, resume)
         if place == NO_ENTRY or not departures_reserve(gone, 1):
             break
-        resume = self.slab.entries[place].after
+        resume = self.slab.due[place].after
         store_depart(self, place, EXPIRED, gone)
         dropped += 1
     return dropped
@@ -216,7 +239,7 @@ cdef inline int64_t store_expire(Store *self, int64_t now, Departures *gone) noe
 
 cdef inline bint store_evict(Store *self, int64_t now, Departures *gone) noexcept:
     # The least recently used entry; False where there is no memory to note that it has gone.
-    cdef uint32_t place = recency_oldest(self.slab.entries)
+    cdef uint32_t place = recency_oldest(&self.slab)
     if not departures_reserve(gone, 1):
         return False
     store_depart(self, place, EXPIRED if self.slab.entries[place].expiry <= now else EVICTED, gone)
@@ -224,11 +247,18 @@ cdef inline bint store_evict(Store *self, int64_t now, Departures *gone) noexcep
 
 
 cdef inline void store_foresee(const Store *self, uint32_t hash) noexcept nogil:
-    # Has fetched what a write of this key will need, the slots of an entry that it evicts too, while the clock is read.
+    # Has fetched what a write of this key will need, and what an eviction will, while the clock is read: reading it
+    # exactly makes the processor finish everything before and begin nothing after.
+    cdef const Entry *oldest
     if self.slab.count != 0:
         index_foresee(&self.index, hash)
         if self.slab.count >= self.limit:
-            index_foresee(&self.index, self.slab.entries[recency_oldest(self.slab.entries)].hash)
+            oldest = &self.slab.entries[recency_oldest(&self.slab)]
+            index_foresee(&self.index, oldest.hash)
+            prefetch(oldest.key)
+            prefetch(oldest + 1)
+            if self.slab.due != NULL:
+                prefetch(&self.slab.due[recency_oldest(&self.slab)])
 
 
 # ---------------------------------------------------------------------- storing: all in the guard
@@ -252,6 +282,15 @@ cdef inline bint store_make_room(Store *self) noexcept:
     return True
 
 
+cdef inline bint store_make_room_for_deadline(Store *self, int64_t now) noexcept:
+    # For one more, in a slab that has room; False where memory is out.
+    if self.deadlines.count == 0:
+        deadlines_begin(&self.deadlines, now)
+        if self.slab.due == NULL and not slab_reserve_due(&self.slab, self.slab.capacity):
+            return False
+    return deadlines_reserve(&self.deadlines, 1, 0)
+
+
 cdef inline bint store_insert(
     Store *self, PyObject *key, uint32_t hash, PyObject *value, int64_t weight, int64_t now, int64_t expiry,
     Departures *gone
@@ -259,8 +298,6 @@ cdef inline bint store_insert(
     # A key that is absent. Others go if they must. False where memory is out.
     cdef uint32_t place
     cdef Entry *entry
-    if expiry != NEVER and not deadlines_reserve(&self.deadlines, 1, 0):
-        return False
     while self.slab.count >= self.limit:
         if not store_evict(self, now, gone):
             return False
@@ -268,7 +305,7 @@ cdef inline bint store_insert(
         while self.weight > self.max_weight - weight:
             if not store_evict(self, now, gone):
                 return False
-    if not store_make_room(self):
+    if not store_make_room(self) or (expiry != NEVER and not store_make_room_for_deadline(self, now)):
         return False
     place = slab_take(&self.slab)
     entry = &self.slab.entries[place]
@@ -279,11 +316,9 @@ cdef inline bint store_insert(
     entry.hash = hash
     entry.expiry = expiry
     index_add(&self.index, hash, place)
-    recency_append(self.slab.entries, place)
+    recency_append(&self.slab, place)
     if expiry != NEVER:
-        if self.deadlines.count == 0:
-            deadlines_begin(&self.deadlines, now)
-        deadlines_add(&self.deadlines, self.slab.entries, place)
+        deadlines_add(&self.deadlines, &self.slab, place)
     if self.max_weight != 0:
         self.slab.weights[place] = weight
         self.weight += weight
@@ -297,7 +332,7 @@ cdef inline bint store_replace(
 ) noexcept:
     # Another value for a live entry. `tell`: somebody will ask for its key. False where memory is out.
     cdef Entry *entry = &self.slab.entries[place]
-    recency_touch(self.slab.entries, place)
+    recency_touch(&self.slab, place)
     if self.max_weight != 0:
         # It is the most recently used now, and fits by itself: others go, never this one.
         while self.weight - self.slab.weights[place] > self.max_weight - weight:
@@ -324,18 +359,16 @@ cdef inline bint store_reschedule(Store *self, uint32_t place, int64_t now, int6
     if entry.expiry == expiry:
         return True
     if expiry == NEVER:
-        deadlines_remove(&self.deadlines, self.slab.entries, place)
+        deadlines_remove(&self.deadlines, &self.slab, place)
         entry.expiry = NEVER
         return True
-    if not deadlines_reserve(&self.deadlines, 1, 0):
+    if not store_make_room_for_deadline(self, now):
         return False
     if entry.expiry != NEVER:
-        deadlines_move(&self.deadlines, self.slab.entries, place, expiry)
+        deadlines_move(&self.deadlines, &self.slab, place, expiry)
         return True
-    if self.deadlines.count == 0:
-        deadlines_begin(&self.deadlines, now)
     entry.expiry = expiry
-    deadlines_add(&self.deadlines, self.slab.entries, place)
+    deadlines_add(&self.deadlines, &self.slab, place)
     return True
 
 
@@ -362,26 +395,32 @@ cdef inline void store_shrink(Store *self) noexcept:
     capacity = min(self.limit, max(<uint32_t> SMALLEST_SLAB, 2 * self.slab.count))
     memset(&small, 0, sizeof(Slab))
     moved = <uint32_t *> PyMem_RawMalloc((<size_t> self.slab.touched + 1) * sizeof(uint32_t))
-    if moved == NULL or not slab_reserve(&small, capacity, self.max_weight != 0):
+    if (
+        moved == NULL
+        or not slab_reserve(&small, capacity, self.max_weight != 0)
+        or (self.slab.due != NULL and not slab_reserve_due(&small, capacity))
+    ):
         PyMem_RawFree(moved)
         slab_release(&small)
         return
     moved[NO_ENTRY] = NO_ENTRY
     # Laid out by age: a cache that then evicts walks through memory in order.
-    place = recency_oldest(self.slab.entries)
+    place = recency_oldest(&self.slab)
     while place != NO_ENTRY:
         moved[place] = slab_take(&small)
         small.entries[moved[place]] = self.slab.entries[place]
+        if small.due != NULL:
+            small.due[moved[place]] = self.slab.due[place]
         if self.max_weight != 0:
             small.weights[moved[place]] = self.slab.weights[place]
-        place = self.slab.entries[place].newer
+        place = recency_next(&self.slab, place)
     if not index_rebuild(&self.index, &small, capacity):
         PyMem_RawFree(moved)
         slab_release(&small)
         return
     for place in range(1, small.touched + 1):
-        recency_append(small.entries, place)
-    deadlines_renumber(&self.deadlines, small.entries, small.touched, moved)
+        recency_append(&small, place)
+    deadlines_renumber(&self.deadlines, &small, moved)
     PyMem_RawFree(moved)
     slab_release(&self.slab)
     self.slab = small
@@ -399,12 +438,13 @@ cdef inline void store_count_look_ups(Store *self, uint64_t *hits, uint64_t *mis
         lane = guard_lane(&self.guard, i)
 
 
+cdef inline void store_forget_counts(Store *self) noexcept nogil:
+    self.guard.first.hits = self.guard.first.misses = self.inserts = self.updates = 0
+    memset(self.departed, 0, sizeof(self.departed))
+
+
 cdef inline size_t store_bytes(const Store *self) noexcept nogil:
     # What the structures take beside the object that holds them.
     cdef size_t size = <size_t> self.deadlines.leaf_room * sizeof(Leaf)
     size += <size_t> self.deadlines.inner_room * sizeof(Inner)
-    if self.slab.entries != NULL:
-        size += (<size_t> self.slab.capacity + 1) * sizeof(Entry) + <size_t> self.index.size * sizeof(uint32_t)
-        if self.max_weight != 0:
-            size += (<size_t> self.slab.capacity + 1) * sizeof(int64_t)
-    return size
+    return size + slab_bytes(&self.slab) + <size_t> self.index.size * sizeof(uint32_t)

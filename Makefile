@@ -1,0 +1,90 @@
+# Each target does its own set-up: all it needs is Python (PYTHON=...), a C compiler and a package index.
+#
+#   make test ARGS="-k ttl"     passes arguments on
+#   make test PYTHON=python3.13 VENV=.venv-3.13
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+# Wheels rather than newer source distributions: those may need compilers that nobody has here.
+INSTALL := $(PIP) install --quiet --prefer-binary
+COMPILED := $(wildcard khronos_fast/_core/*.pyx khronos_fast/_core/*.pxd)
+
+.DEFAULT_GOAL := help
+.PHONY: help test bench benchmarks lint format types build debug asan clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---------------------------------------------------------------- set-up; a stamp a step
+
+$(VENV)/.pip:
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --upgrade pip
+	touch $@
+
+$(VENV)/.built: $(VENV)/.pip $(COMPILED) setup.py pyproject.toml
+	$(INSTALL) --group build
+	$(PIP) install --quiet --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.test $(VENV)/.lint $(VENV)/.benchmark: $(VENV)/.%: $(VENV)/.pip pyproject.toml
+	$(INSTALL) --group $*
+	touch $@
+
+# A rival without a wheel for this Python is no reason not to bench the others.
+$(VENV)/.bench: $(VENV)/.pip pyproject.toml
+	@$(VENV)/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench'], sep='\n')" \
+	| while read -r rival; do \
+	    echo "installing $$rival"; \
+	    $(INSTALL) --only-binary=:all: "$$rival" || echo "no wheel of $$rival for this Python: the bench will name it as missing"; \
+	done
+	touch $@
+
+# ---------------------------------------------------------------- what people run
+
+test: $(VENV)/.built $(VENV)/.test  ## run all tests
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+bench: $(VENV)/.built $(VENV)/.bench  ## measure this package beside its rivals
+	$(VENV)/bin/python -m khronos_fast.bench $(ARGS)
+
+benchmarks: $(VENV)/.built $(VENV)/.benchmark  ## time the promised operations with pytest-benchmark
+	$(VENV)/bin/python -m pytest benchmarks --benchmark-only --benchmark-group-by=group --benchmark-columns=min,median,rounds $(ARGS)
+
+lint: $(VENV)/.built $(VENV)/.test $(VENV)/.lint  ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint khronos_fast
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m mypy.stubtest khronos_fast._core.memory khronos_fast._core.audit --ignore-disjoint-bases
+
+format: $(VENV)/.lint  ## put the code into shape
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+build: $(VENV)/.pip  ## build the sdist and a wheel into dist/
+	$(INSTALL) build
+	$(VENV)/bin/python -m build --quiet --outdir dist .
+	@ls -l dist
+
+# ---------------------------------------------------------------- other builds of the compiled core, beside the usual one
+
+debug: export KHRONOS_DEBUG = 1
+debug:  ## run the tests on an unoptimised build with Cython's own checks
+	$(MAKE) --no-print-directory test VENV=$(VENV)-debug
+
+# The sanitizers' build lies in a folder of its own that comes first on the path (so pytest is not run as a module: that
+# would put the working tree first). The interpreter itself is not instrumented, so the runtime is preloaded, its own
+# allocator is switched off, and leaks, which CPython has at exit, are left to the leak tests.
+asan: ARGS = tests/memory
+asan: $(VENV)/.built $(VENV)/.test  ## run the core's tests under the address and undefined-behaviour sanitizers
+	KHRONOS_SANITIZE=address,undefined $(VENV)/bin/python setup.py -q build --build-base build/sanitized --build-lib build/sanitized/lib
+	PYTHONPATH=build/sanitized/lib PYTHONMALLOC=malloc LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	$(VENV)/bin/pytest -q $(ARGS)
+
+clean:  ## remove what was built
+	rm -rf build dist *.egg-info khronos_fast/_core/*.so khronos_fast/_core/*.pyd $(VENV)/.built

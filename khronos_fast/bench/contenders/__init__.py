@@ -1,0 +1,16 @@
+"""The registry of contenders: one module per package, one line here."""
+
+from khronos_fast.bench.contender import Contender
+from khronos_fast.bench.contenders import cachebox, cachetools, floor, khronos, lru_dict, moka, theine
+
+FLOOR = floor.DICT.name
+
+ALL: tuple[Contender, ...] = (
+    *floor.CONTENDERS,
+    *khronos.CONTENDERS,
+    *cachebox.CONTENDERS,
+    *lru_dict.CONTENDERS,
+    *moka.CONTENDERS,
+    *cachetools.CONTENDERS,
+    *theine.CONTENDERS,
+)

@@ -1,0 +1,85 @@
+"""Generates the timed loops: the code a user would write, with nothing of the bench inside.
+
+A loop is compiled anew for every contender and workload. The interpreter specialises each code object for the types
+that it meets, and contenders that shared one would undo each other's specialisation.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from textwrap import dedent, indent
+from typing import Any, cast
+
+from khronos_fast.bench.contender import Calls
+
+Clock = Callable[[], int]
+Loop = Callable[[Iterable[Any], int, dict[str, object]], int]
+"""(keys, passes, the names that the statement uses) -> nanoseconds."""
+
+ON_MISS = "{on_miss}"
+
+_TIMED = """
+def loop(keys, passes, clock{parameters}):
+    start = clock()
+    for _ in range(passes):
+        for {target} in keys:
+{statement}
+    return clock() - start
+"""
+
+_COUNTED = """
+def loop(keys{parameters}):
+    misses = 0
+    for key in keys:
+{statement}
+    return misses
+"""
+
+
+def timed_loop(statement: str, names: Iterable[str], target: str = "key", clock: Clock = time.perf_counter_ns) -> Loop:
+    """A loop that runs the statement for every key, as many times over as it is told."""
+    function = _function(_TIMED, statement, names, depth=3, target=target)
+
+    def run(keys: Iterable[Any], passes: int, values: dict[str, object]) -> int:
+        return cast(int, function(keys, passes, clock, **values))
+
+    return run
+
+
+def miss_counter(
+    calls: Calls, names: Iterable[str], *, store: bool
+) -> Callable[[Iterable[Any], dict[str, object]], int]:
+    """A loop that reads every key, stores those it missed if it is told to, and returns how many it missed."""
+    counting = f"misses += 1\n{calls.set}" if store else "misses += 1"
+    function = _function(_COUNTED, read_through(calls, counting), names, depth=2)
+
+    def run(keys: Iterable[Any], values: dict[str, object]) -> int:
+        return cast(int, function(keys, **values))
+
+    return run
+
+
+def read_through(calls: Calls, on_miss: str | None = None) -> str:
+    """The contender's statement that reads a key and, on a miss, sets it (or does what it is told)."""
+    lines = []
+    for line in calls.read_through.splitlines():
+        margin = line[: len(line) - len(line.lstrip())]
+        lines.append(indent(on_miss or calls.set, margin) if line.strip() == ON_MISS else line)
+    return "\n".join(lines)
+
+
+def empty_loop(target: str = "key") -> Loop:
+    """The same loop with nothing in it: what the loop itself costs."""
+    return timed_loop("pass", (), target)
+
+
+def _function(
+    template: str, statement: str, names: Iterable[str], depth: int, target: str = "key"
+) -> Callable[..., Any]:
+    source = template.format(
+        parameters="".join(f", {name}" for name in names),
+        target=target,
+        statement=indent(dedent(statement), "    " * depth),
+    )
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<timed loop>", "exec"), namespace)
+    return cast("Callable[..., Any]", namespace["loop"])

@@ -1,0 +1,117 @@
+"""Turns what was measured into tables for people."""
+
+import statistics
+from collections.abc import Sequence
+
+from khronos_fast.bench.contender import Contender, Present
+from khronos_fast.bench.contenders import ALL
+from khronos_fast.bench.machine import describe_machine, gil_text
+from khronos_fast.bench.ratios import paired, spread
+from khronos_fast.bench.report import OURS, Measured, Report
+from khronos_fast.bench.settings import Settings
+from khronos_fast.bench.tables import Table
+from khronos_fast.bench.workload import Group
+
+LEGEND = """\
+Contenders take turns, round by round, the order rotated; median, min and max are over the rounds, spread is
+(max - min) / median. Last columns: khronos_fast is so many times as fast (as small, ...) as the row; the median of the
+ratios inside each round. Below 1.00x khronos_fast is the worse one."""
+
+
+def heading(report: Report) -> str:
+    """What was measured, on what."""
+    machine = describe_machine()
+    python = f"{machine['implementation']} {machine['python']} ({gil_text()}, hash seed {machine['hash_seed']})"
+    cores = f"{machine['cores_usable']} of {machine['cores']} cores"
+    lines = [
+        f"khronos_fast bench{', quick' if report.quick else ''}: {python}",
+        f"on {machine['processor']}, {cores}, {machine['platform']}",
+        f"with {', '.join(dict.fromkeys(map(_with_version, report.present)))}",
+    ]
+    switchers = [present.contender.distribution for present in report.present if present.switched_gil_on]
+    if switchers:
+        lines.append(f"the GIL is on: importing {', '.join(switchers)} switched it on (PYTHON_GIL=0 keeps it off)")
+    by_reason: dict[tuple[str, str], None] = {(one.contender.distribution, one.reason): None for one in report.missing}
+    lines += [f"missing: {package} ({reason})" for package, reason in by_reason]
+    if report.log is not None:
+        lines.append(f"request log: {report.log.describe()}")
+    return "\n".join(lines)
+
+
+def table_of(measured: Measured) -> Table:
+    """One workload's table: a row per contender, a ratio per form of ours."""
+    unit, outcome = measured.workload.unit, measured.outcome
+    ours = [name for name in OURS if name in outcome.samples]
+    table = Table(
+        f"{measured.full_name}: {measured.workload.title}",
+        [
+            "contender",
+            f"median\n{unit.name}",
+            "min",
+            "max",
+            "spread",
+            *(_heading_of(name, unit.praise) for name in ours),
+        ],
+    )
+    for number, (contender, samples) in enumerate(outcome.samples.items()):
+        if contender in ours:
+            table.ours.add(number)
+        # 0.0 % would read as "very stable" where there was but one sample.
+        spread_text = f"{100 * spread(samples):.0f} %" if len(samples) > 1 else "-"
+        numbers = [statistics.median(samples), min(samples), max(samples)]
+        against = [
+            "-" if one == contender else f"{paired(unit, outcome.samples, one, contender).ratio:.2f}x" for one in ours
+        ]
+        table.rows.append([contender, *map(unit.text, numbers), spread_text, *against])
+    table.notes += outcome.notes
+    table.notes += [f"failed: {name}: {reason}" for name, reason in outcome.failed.items()]
+    table.notes += [f"left out: {', '.join(names)} ({reason})" for reason, names in _by_reason(outcome.left_out)]
+    return table
+
+
+def _heading_of(ours: str, praise: str) -> str:
+    package, _, form = ours.partition(" ")
+    return f"{package}\n{form} is\nN.NNx {praise}"
+
+
+def list_groups(groups: Sequence[Group], settings: Settings) -> Table:
+    """What `--only` takes."""
+    table = Table("Groups and workloads", ["--only", "unit"], numbers=False)
+    for group in groups:
+        table.rows.append([f"{group.name}: {group.title}", ""])
+        table.rows += [[f"  {group.name}/{one.name}", one.unit.name] for one in group.workloads(settings)]
+    return table
+
+
+def list_contenders(report: Report) -> Table:
+    """Who is measured, in which version, and how each is called."""
+    versions = {present.name: present.version for present in report.present}
+    versions |= {missing.contender.name: f"missing ({missing.reason})" for missing in report.missing}
+    table = Table("Contenders", ["contender", "version", "policy", "lifetimes", "threads", "called as"], numbers=False)
+    for number, contender in enumerate(ALL):
+        if contender.ours:
+            table.ours.add(number)
+        calls = contender.calls
+        table.rows.append(
+            [
+                contender.name,
+                versions.get(contender.name, "-"),
+                contender.remark,
+                contender.lifetimes,
+                contender.safety.value,
+                "; ".join(filter(None, [calls.get, calls.subscript, calls.set])),
+            ]
+        )
+    return table
+
+
+def _with_version(present: Present) -> str:
+    contender: Contender = present.contender
+    return f"{contender.distribution} {present.version}"
+
+
+def _by_reason(left_out: dict[str, str]) -> list[tuple[str, list[str]]]:
+    reasons: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        reasons.setdefault(reason, []).append(name)
+    return list(reasons.items())

@@ -1,0 +1,12 @@
+"""The process that `footprint` starts: `python -m … CONTENDER ENTRIES` prints one number."""
+
+import json
+import sys
+
+from khronos_fast.bench.contenders import ALL
+from khronos_fast.bench.workloads.footprint import measure
+
+if __name__ == "__main__":
+    name, entries = sys.argv[1:]
+    contender = next(contender for contender in ALL if contender.name == name)
+    print(json.dumps(measure(contender, int(entries))))

@@ -1,0 +1,41 @@
+"""What every test may use: the hypothesis profiles, and the folder that holds the request logs and their oracle."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# A shared machine may stop a test for seconds at any point, so neither profile measures time.
+_common = {
+    "deadline": None,
+    "print_blob": True,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+settings.register_profile("ci", max_examples=150, stateful_step_count=50, **_common)
+settings.register_profile("thorough", max_examples=2000, stateful_step_count=150, **_common)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session")
+def shared_file() -> Callable[[str], Path]:
+    """Find a file of the shared folder: `$KHRONOS_SHARED`, else `../shared` beside the repository.
+
+    The folder is not part of the repository, so a checkout without it skips. Whoever sets the variable says that it is
+    there: then a file that is missing is a failure.
+    """
+    named = os.environ.get("KHRONOS_SHARED")
+    folder = Path(named) if named else REPOSITORY.parent / "shared"
+
+    def find(relative: str) -> Path:
+        path = folder / relative
+        if not path.is_file():
+            if named:
+                pytest.fail(f"KHRONOS_SHARED is set, but {relative} is not in it", pytrace=False)
+            pytest.skip(f"{relative} is needed: set KHRONOS_SHARED to the folder that holds it")
+        return path
+
+    return find

@@ -1,0 +1,37 @@
+"""Every example in a docstring, and in the README, runs as it stands."""
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+# Where public names live, and how many of them show an example at the least.
+MODULES = {
+    "khronos_fast._core.audit": 1,
+    "khronos_fast._core.errors": 1,
+    "khronos_fast._core.memory": 15,
+    "khronos_fast._core.removal": 1,
+    "khronos_fast._core.stats": 1,
+}
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_docstring_examples_run(name):
+    module = importlib.import_module(name)
+    names = {"MemoryCache": importlib.import_module("khronos_fast").MemoryCache}
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    tests = [test for test in finder.find(module, extraglobs=names) if test.examples]
+    assert len(tests) >= MODULES[name]
+    runner = doctest.DocTestRunner(optionflags=OPTIONS)
+    for test in tests:
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+def test_readme_examples_run():
+    results = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=OPTIONS)
+    assert results.attempted > 0
+    assert results.failed == 0
