@@ -124,9 +124,12 @@ cdef object raise_key_error(object key):
     raise KeyError(key)
 
 
-cdef void log_listener_failure(str name) noexcept:
+cdef object log_listener_failure(str name):
     import logging
-    logging.getLogger("khronos_fast.memory").exception("the on_removal listener of cache %r raised", name)
+    try:
+        logging.getLogger("khronos_fast.memory").exception("the on_removal listener of cache %r raised", name)
+    except Exception:
+        pass    # as at the recursion limit, to which two listeners that feed each other's cache come: there is no way on
 
 
 # ---------------------------------------------------------------------- time
@@ -455,8 +458,8 @@ cdef void detach(MemoryCache cache, PyObject *key, uint32_t hash, list spared) n
     """
     cdef Flight flight = cache.flights
     while flight is not None:
-        if flight.hash == hash and same_key(<PyObject *> flight.key, key) != 0 and not (spared and holds(spared, flight)):
-            flight.detached = True
+        if flight.hash == hash and same_key(<PyObject *> flight.key, key) != 0:
+            flight.detached = spared is None or not holds(spared, flight)
         flight = flight.next
 
 

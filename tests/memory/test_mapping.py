@@ -504,9 +504,9 @@ class TestEquality:
     def test_has_no_order(self):
         cache = cache_of(a=1)
         with pytest.raises(TypeError):
-            cache < cache
+            sorted([cache, cache])
         with pytest.raises(TypeError):
-            cache >= {}
+            max(cache, {})
 
 
 class TestRepr:
