@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t
 cdef extern from *:
     """
     #ifdef _WIN32
+      #define NOMINMAX
       #ifndef WIN32_LEAN_AND_MEAN
         #define WIN32_LEAN_AND_MEAN
       #endif

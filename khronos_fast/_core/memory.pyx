@@ -129,7 +129,7 @@ cdef object log_listener_failure(str name):
     try:
         logging.getLogger("khronos_fast.memory").exception("the on_removal listener of cache %r raised", name)
     except Exception:
-        pass    # as at the recursion limit, to which two listeners that feed each other's cache come: there is no way on
+        pass    # as at the recursion limit, where two listeners end that feed each other's cache: there is no way on
 
 
 # ---------------------------------------------------------------------- time
