@@ -31,7 +31,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from khronos_fast._core.arguments cimport LONGEST, nanoseconds, parse_callable, parse_count, parse_ttl
-from khronos_fast._core.clock cimport CLOSE, clock_setup, coarse_now, fine_now
+from khronos_fast._core.clock cimport CLOSE, clock_setup, coarse_now, fine_now, stamp_now
 from khronos_fast._core.departures cimport (
     CLEARED,
     DELETED,
@@ -357,7 +357,7 @@ cdef inline bint put(MemoryCache cache, PyObject *key, PyObject *value, int64_t 
     if cache.timer is not None:
         now = settle(cache, now)
     elif life != NEVER or store.deadlines.count != 0:
-        now = fine_now()
+        now = stamp_now(&store.latest_write)
     place = store_find(store, key, hash)
     if flight is not None:
         unlink(cache, flight)

@@ -10,7 +10,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from khronos_fast._core.clock cimport fine_now
+from khronos_fast._core.clock cimport Moment, fine_now
 from khronos_fast._core.deadlines cimport (
     Deadlines,
     Inner,
@@ -93,6 +93,7 @@ cdef struct Store:
     Slab slab
     Deadlines deadlines
     Guard guard
+    Moment latest_write         # for stamping the next one
     uint64_t moves              # grows whenever an entry may have changed its slot in the index
     uint64_t inserts
     uint64_t updates
