@@ -10,7 +10,7 @@
 # Most of what the fine clock costs is its reading the processor's time stamp counter in order, for which everything
 # before has to be finished. A stamp need not be that exact. So whoever stamps often keeps one reading of the clock and
 # the counter, and for the next 100 µs adds what the counter, read out of order, has advanced since: on Linux on x86-64,
-# before has to be finished. A stamp need not be that exact. So whoever stamps often keeps one reading of the clock and
+# where the kernel itself keeps its time by that counter, having checked that all processors have the same. Over so
 # short a time even a rate that is 500 ppm off, the most to which clocks are slewed, makes less than the 50 ns that
 # reading clock and counter one after the other takes; and as the clock is read first, the sum lags and never leads.
 
