@@ -15,9 +15,16 @@ _common = {
     "print_blob": True,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
 }
-settings.register_profile("ci", max_examples=150, stateful_step_count=50, **_common)
-settings.register_profile("thorough", max_examples=2000, stateful_step_count=150, **_common)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+settings.register_profile("ci", max_examples=200, stateful_step_count=50, **_common)
+settings.register_profile("thorough", max_examples=400, stateful_step_count=100, **_common)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
+settings.load_profile(PROFILE)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if PROFILE == "thorough":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(3600))
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ cdef extern from *:
       typedef char kf_replay;
       #define kf_replay_begin(replay, guard) ((void)(replay))
       #define kf_replay_next(replay, before) (0u)
+      #define kf_replay_foresee(replay, ahead) (0u)
       #define kf_replay_end(replay) ((void)0)
       #define kf_guard_begin_tidying(guard) (0)
       #define kf_guard_end_tidying(guard) ((void)0)
@@ -64,7 +65,7 @@ cdef extern from *:
       } kf_lane;
       /* The notes of all lanes, merged by time. */
       typedef struct {
-          uint32_t lanes;
+          uint32_t lanes, latest;
           kf_lane *lane[KF_LANES];
           uintptr_t at[KF_LANES], end[KF_LANES];
       } kf_replay;
@@ -160,6 +161,13 @@ cdef extern from *:
               }
           }
       }
+      /* A place that will be replayed soon, so that its neighbours can be fetched from the core that had them last: the
+         `ahead`th note after this one in its lane; 0 if there is none. */
+      static inline uint32_t kf_replay_foresee(kf_replay *replay, uint32_t ahead) {
+          uint32_t i = replay->latest;
+          return replay->end[i] - replay->at[i] <= ahead
+              ? 0 : replay->lane[i]->notes[(replay->at[i] + ahead) % KF_NOTES].place;
+      }
       /* The place of the earliest note from before a moment; 0 when there are no more. */
       static inline uint32_t kf_replay_next(kf_replay *replay, int64_t before) {
           uint32_t i, earliest = KF_LANES;
@@ -169,7 +177,9 @@ cdef extern from *:
                   before = replay->lane[i]->notes[replay->at[i] % KF_NOTES].when;
                   earliest = i;
               }
-          return earliest == KF_LANES ? 0 : replay->lane[earliest]->notes[replay->at[earliest]++ % KF_NOTES].place;
+          if (earliest == KF_LANES) return 0;
+          replay->latest = earliest;
+          return replay->lane[earliest]->notes[replay->at[earliest]++ % KF_NOTES].place;
       }
       static inline void kf_replay_end(kf_replay *replay) {
           uint32_t i;
@@ -199,6 +209,7 @@ cdef extern from *:
     void guard_end_tidying "kf_guard_end_tidying"(Guard *guard) noexcept
     void replay_begin "kf_replay_begin"(Replay *replay, Guard *guard) noexcept
     uint32_t replay_next "kf_replay_next"(Replay *replay, int64_t before) noexcept
+    uint32_t replay_foresee "kf_replay_foresee"(Replay *replay, uint32_t ahead) noexcept
     void replay_end "kf_replay_end"(Replay *replay) noexcept
     Lane *guard_lane "kf_guard_lane"(Guard *guard, uint32_t i) noexcept
     void guard_free "kf_guard_free"(Guard *guard) noexcept

@@ -18,22 +18,8 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from khronos_fast._core.keys cimport UNSURE, same_key
+from khronos_fast._core.prefetch cimport prefetch
 from khronos_fast._core.slab cimport NO_ENTRY, Entry, Slab
-
-cdef extern from *:
-    """
-    #ifdef _MSC_VER
-      #include <intrin.h>
-      #if defined(_M_X64) || defined(_M_IX86)
-        #define kf_prefetch(address) _mm_prefetch((const char *)(address), _MM_HINT_T0)
-      #else
-        #define kf_prefetch(address) __prefetch(address)
-      #endif
-    #else
-      #define kf_prefetch(address) __builtin_prefetch(address)
-    #endif
-    """
-    void prefetch "kf_prefetch"(const void *address) noexcept nogil
 
 cdef extern from "<stdint.h>":
     const uint32_t ASK_PYTHON "UINT32_MAX"      # index_probe: only the keys' own __eq__ can tell

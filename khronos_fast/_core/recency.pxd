@@ -3,6 +3,7 @@
 
 from libc.stdint cimport uint32_t
 
+from khronos_fast._core.prefetch cimport prefetch_to_write
 from khronos_fast._core.slab cimport NO_ENTRY, Slab, slab_used
 
 
@@ -34,3 +35,10 @@ cdef inline void recency_touch(Slab *slab, uint32_t place) noexcept nogil:
     if slab_used(slab, NO_ENTRY).older != place:
         recency_unlink(slab, place)
         recency_append(slab, place)
+
+
+cdef inline void recency_foresee(Slab *slab, uint32_t later, uint32_t soon) noexcept nogil:
+    # Two places that will be touched: has the first fetched, and, by when that has come, its neighbours.
+    prefetch_to_write(slab_used(slab, later))
+    prefetch_to_write(slab_used(slab, slab_used(slab, soon).older))
+    prefetch_to_write(slab_used(slab, slab_used(slab, soon).newer))

@@ -46,6 +46,7 @@ from khronos_fast._core.guard cimport (
     guard_leave,
     replay_begin,
     replay_end,
+    replay_foresee,
     replay_next,
 )
 from khronos_fast._core.index cimport (
@@ -59,9 +60,16 @@ from khronos_fast._core.index cimport (
     index_probe,
     index_rebuild,
     index_release,
-    prefetch,
 )
-from khronos_fast._core.recency cimport recency_append, recency_next, recency_oldest, recency_touch, recency_unlink
+from khronos_fast._core.prefetch cimport prefetch
+from khronos_fast._core.recency cimport (
+    recency_append,
+    recency_foresee,
+    recency_next,
+    recency_oldest,
+    recency_touch,
+    recency_unlink,
+)
 from khronos_fast._core.slab cimport (
     NEVER,
     NO_ENTRY,
@@ -115,6 +123,7 @@ cdef inline void store_replay(Store *self, int64_t before) noexcept:
     replay_begin(&replay, &self.guard)
     place = replay_next(&replay, before)
     while place != NO_ENTRY:
+        recency_foresee(&self.slab, replay_foresee(&replay, 8), replay_foresee(&replay, 4))
         recency_touch(&self.slab, place)
         place = replay_next(&replay, before)
     replay_end(&replay)

@@ -17,9 +17,10 @@ FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 # Nothing here takes long: a wait that reaches this is a hang.
 PATIENCE = 30.0
 
-# Exact in binary and a whole number of nanoseconds, so sums and differences of ticks lose nothing in any
-# representation, and three times the 5 ms within which an expired entry may still outlive a live one.
+# Exact in binary and whole numbers of nanoseconds, so sums and differences lose nothing in any representation.
 TICK = 1 / 64
+# A little more than the 5 ms within which an expired entry may, but need not, outlive a live one.
+WINDOW = 3 / 512
 
 COUNTERS = (
     "hits",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from khronos_fast import MemoryCache, RemovalCause
 
-from .support import TICK, Clock, Listener, Value, counts, state
+from .support import TICK, WINDOW, Clock, Listener, Value, counts, state
 
 MISSING = object()
 
@@ -444,7 +444,7 @@ class TestBeforeLive:
             cache.set(key, key, ttl=ttl)
         for key in order:
             cache.get(key)
-        timer.advance(passed + 0.005)
+        timer.advance(passed + WINDOW)
         live = [key for key in order if key < len(ttls) and (ttls[key] is None or ttls[key] > passed)]
         for key in range(new):
             cache.set(("new", key), key)
@@ -458,7 +458,7 @@ class TestBeforeLive:
         cache["a"] = 1
         cache["b"] = 2
         cache.set("c", 3, ttl=1)
-        timer.advance(1.005)
+        timer.advance(1 + WINDOW)
         cache["d"] = 4
         assert listener == [("c", 3, RemovalCause.EXPIRED)]
         assert list(cache) == ["a", "b", "d"]
@@ -482,7 +482,7 @@ class TestBeforeLive:
         cache["a"] = 4
         cache.set("b", 4, ttl=1)
         cache["c"] = 2
-        timer.advance(1.005)
+        timer.advance(1 + WINDOW)
         cache["d"] = 4
         assert listener == [("b", 4, RemovalCause.EXPIRED)]
         assert list(cache.items()) == [("a", 4), ("c", 2), ("d", 4)]
@@ -492,7 +492,7 @@ class TestBeforeLive:
         cache = MemoryCache(timer=timer, on_removal=listener)
         cache["a"] = 1
         cache.set("b", 2, ttl=1)
-        timer.advance(1.005)
+        timer.advance(1 + WINDOW)
         cache.resize(1)
         assert listener == [("b", 2, RemovalCause.EXPIRED)]
         assert list(cache) == ["a"]
