@@ -22,12 +22,16 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from khronos_fast._core.prefetch cimport prefetch_to_write  # noqa: F401 - the C below uses it
+
 cdef extern from *:
     """
     #ifndef Py_GIL_DISABLED
       #define KF_FREE_THREADED 0
       typedef struct { uint64_t hits, misses; } kf_lane;
       typedef struct { kf_lane first; } kf_guard;
+      #define kf_guard_init(guard) ((void)0)
+      #define kf_guard_widen(guard) ((void)0)
       #define kf_guard_enter(guard) ((void)0)
       #define kf_guard_leave(guard) ((void)0)
       #define kf_guard_look(guard) ((kf_lane *)NULL)
@@ -52,21 +56,27 @@ cdef extern from *:
         #define kf_thread_local _Thread_local
         #define kf_yield() sched_yield()
       #endif
-      enum { KF_LANES = 16, KF_NOTES = 128, KF_SPINS = 1000 };
+      /* Notes a lane holds before and after two threads have met: the longer, the more rarely one core asks another for
+         what it wrote last, and 256 KiB for a cache that is used from several cores at once are little. */
+      enum { KF_LANES = 16, KF_NOTES_ALONE = 32, KF_NOTES_CROWDED = 1024, KF_SPINS = 1000 };
       typedef struct { int64_t when; uint32_t place; } kf_note;
+      typedef struct { kf_note *notes; uintptr_t room; } kf_ring;       /* room: a power of two */
+      static inline kf_note *kf_ring_at(kf_ring ring, uintptr_t i) { return &ring.notes[i & (ring.room - 1)]; }
       typedef struct {
           uintptr_t busy;
           uint64_t hits, misses;
-          uintptr_t written;        /* notes ever: the next one goes to this place in the ring */
-          kf_note notes[KF_NOTES];
+          uintptr_t written;        /* notes ever */
+          kf_ring ring;
           char apart[128];          /* what the looking thread writes is above, what the tidying one writes below */
           uintptr_t replayed;
           char apart_too[128];
       } kf_lane;
-      /* The notes of all lanes, merged by time. */
+      /* The notes of all lanes, merged by time. The rings are copied: a look at a lane itself takes its line away from
+         the thread that is using it. */
       typedef struct {
           uint32_t lanes, latest;
           kf_lane *lane[KF_LANES];
+          kf_ring ring[KF_LANES];
           uintptr_t at[KF_LANES], end[KF_LANES];
       } kf_replay;
       typedef struct {
@@ -77,8 +87,13 @@ cdef extern from *:
           kf_lane *others;          /* KF_LANES - 1 of them, from when it gets crowded; never moved */
           char apart[128];          /* all look-ups read what is above, and one of them writes what is below */
           kf_lane first;
+          kf_note alone[KF_NOTES_ALONE];
       } kf_guard;
 
+      static inline void kf_guard_init(kf_guard *guard) {
+          guard->first.ring.notes = guard->alone;
+          guard->first.ring.room = KF_NOTES_ALONE;
+      }
       static inline uint32_t kf_lane_of_this_thread(void) {
           static uintptr_t threads = 0;
           static kf_thread_local uint32_t mine = 0;      /* from 1 */
@@ -100,7 +115,7 @@ cdef extern from *:
           if (lane == NULL) lane = &guard->first;
           while (!_Py_atomic_exchange_uintptr(&lane->busy, 1)) {
               if (!_Py_atomic_load_uintptr(&guard->changing)) {
-                  if (lane->written - _Py_atomic_load_uintptr_acquire(&lane->replayed) < KF_NOTES) return lane;
+                  if (lane->written - _Py_atomic_load_uintptr_acquire(&lane->replayed) < lane->ring.room) return lane;
                   kf_guard_looked(lane);
                   return NULL;
               }
@@ -114,10 +129,12 @@ cdef extern from *:
       /* True when the lane is half full. */
       static inline int kf_lane_note(kf_lane *lane, int64_t when, uint32_t place) {
           uintptr_t at = lane->written;
-          lane->notes[at % KF_NOTES].when = when;
-          lane->notes[at % KF_NOTES].place = place;
+          /* The core that replayed this part of the ring the last time round still has its lines. */
+          kf_prefetch_to_write(kf_ring_at(lane->ring, at + 8));
+          kf_ring_at(lane->ring, at)->when = when;
+          kf_ring_at(lane->ring, at)->place = place;
           _Py_atomic_store_uintptr_release(&lane->written, at + 1);
-          return at + 1 - _Py_atomic_load_uintptr_acquire(&lane->replayed) >= KF_NOTES / 2;
+          return at + 1 - _Py_atomic_load_uintptr_acquire(&lane->replayed) >= lane->ring.room / 2;
       }
       static inline void kf_wait_until_idle(kf_lane *lane) {
           int spins = 0;
@@ -129,11 +146,25 @@ cdef extern from *:
           PyMutex_Lock(&guard->mutex);
           _Py_atomic_store_uintptr(&guard->changing, 1);
           kf_wait_until_idle(&guard->first);
-          if (guard->others != NULL) {
+          if (guard->others != NULL)
               for (i = 0; i < KF_LANES - 1; i++) kf_wait_until_idle(&guard->others[i]);
-          } else if (guard->crowded) {
-              _Py_atomic_store_ptr_release(&guard->others, PyMem_RawCalloc(KF_LANES - 1, sizeof(kf_lane)));
+      }
+      /* By one who changes, when all notes have been replayed: lanes for all, where two threads have met in one. */
+      static inline void kf_guard_widen(kf_guard *guard) {
+          kf_lane *others;
+          kf_note *notes;
+          uint32_t i;
+          if (guard->others != NULL || !guard->crowded) return;
+          others = (kf_lane *)PyMem_RawCalloc(
+              1, (KF_LANES - 1) * sizeof(kf_lane) + KF_LANES * KF_NOTES_CROWDED * sizeof(kf_note));
+          if (others == NULL) return;
+          notes = (kf_note *)(others + KF_LANES - 1);
+          for (i = 0; i < KF_LANES; i++) {
+              kf_lane *lane = i == 0 ? &guard->first : &others[i - 1];
+              lane->ring.notes = notes + i * KF_NOTES_CROWDED;
+              lane->ring.room = KF_NOTES_CROWDED;
           }
+          _Py_atomic_store_ptr_release(&guard->others, others);
       }
       static inline void kf_guard_leave(kf_guard *guard) {
           _Py_atomic_store_uintptr_release(&guard->changing, 0);
@@ -156,6 +187,7 @@ cdef extern from *:
               uintptr_t written = _Py_atomic_load_uintptr_acquire(&lane->written);
               if (written != lane->replayed) {
                   replay->lane[replay->lanes] = lane;
+                  replay->ring[replay->lanes] = lane->ring;
                   replay->at[replay->lanes] = lane->replayed;
                   replay->end[replay->lanes++] = written;
               }
@@ -166,20 +198,20 @@ cdef extern from *:
       static inline uint32_t kf_replay_foresee(kf_replay *replay, uint32_t ahead) {
           uint32_t i = replay->latest;
           return replay->end[i] - replay->at[i] <= ahead
-              ? 0 : replay->lane[i]->notes[(replay->at[i] + ahead) % KF_NOTES].place;
+              ? 0 : kf_ring_at(replay->ring[i], replay->at[i] + ahead)->place;
       }
       /* The place of the earliest note from before a moment; 0 when there are no more. */
       static inline uint32_t kf_replay_next(kf_replay *replay, int64_t before) {
           uint32_t i, earliest = KF_LANES;
           for (i = 0; i < replay->lanes; i++)
               if (replay->at[i] != replay->end[i]
-                  && replay->lane[i]->notes[replay->at[i] % KF_NOTES].when < before) {
-                  before = replay->lane[i]->notes[replay->at[i] % KF_NOTES].when;
+                  && kf_ring_at(replay->ring[i], replay->at[i])->when < before) {
+                  before = kf_ring_at(replay->ring[i], replay->at[i])->when;
                   earliest = i;
               }
           if (earliest == KF_LANES) return 0;
           replay->latest = earliest;
-          return replay->lane[earliest]->notes[replay->at[earliest]++ % KF_NOTES].place;
+          return kf_ring_at(replay->ring[earliest], replay->at[earliest]++)->place;
       }
       static inline void kf_replay_end(kf_replay *replay) {
           uint32_t i;
@@ -200,6 +232,8 @@ cdef extern from *:
         Lane first
     ctypedef struct Replay "kf_replay":
         pass
+    void guard_init "kf_guard_init"(Guard *guard) noexcept nogil
+    void guard_widen "kf_guard_widen"(Guard *guard) noexcept
     void guard_enter "kf_guard_enter"(Guard *guard) noexcept
     void guard_leave "kf_guard_leave"(Guard *guard) noexcept
     Lane *guard_look "kf_guard_look"(Guard *guard) noexcept

@@ -12,7 +12,13 @@ cdef extern from *:
       #define kf_prefetch_to_write(address) kf_prefetch(address)
     #else
       #define kf_prefetch(address) __builtin_prefetch(address)
-      #define kf_prefetch_to_write(address) __builtin_prefetch(address, 1)
+      #ifdef __x86_64__
+        /* Unless the compiler is told of a processor with this instruction, the built-in fetches a line to read only, and
+           it has to be asked for again. Where the instruction is missing it does nothing. */
+        #define kf_prefetch_to_write(address) __asm__ volatile("prefetchw %0" : : "m"(*(const char *)(address)))
+      #else
+        #define kf_prefetch_to_write(address) __builtin_prefetch(address, 1)
+      #endif
     #endif
     """
     void prefetch "kf_prefetch"(const void *address) noexcept nogil

@@ -42,8 +42,10 @@ from khronos_fast._core.guard cimport (
     guard_begin_tidying,
     guard_end_tidying,
     guard_enter,
+    guard_init,
     guard_lane,
     guard_leave,
+    guard_widen,
     replay_begin,
     replay_end,
     replay_foresee,
@@ -113,6 +115,7 @@ cdef struct Store:
 
 cdef inline void store_init(Store *self) noexcept nogil:
     memset(self, 0, sizeof(Store))
+    guard_init(&self.guard)
     self.deadlines.due = NEVER
 
 
@@ -133,6 +136,7 @@ cdef inline void store_enter(Store *self) noexcept:
     guard_enter(&self.guard)
     if FREE_THREADED:
         store_replay(self, NEVER)
+        guard_widen(&self.guard)
 
 
 cdef inline void store_tidy(Store *self) noexcept:
