@@ -13,7 +13,7 @@ cdef extern from *:
     #else
       #define kf_prefetch(address) __builtin_prefetch(address)
       #ifdef __x86_64__
-        /* Unless the compiler is told of a processor with this instruction, the built-in fetches a line to read only, and
+        /* Unless the compiler is told of a processor that has this instruction, its built-in fetches a line to read,
            it has to be asked for again. Where the instruction is missing it does nothing. */
         #define kf_prefetch_to_write(address) __asm__ volatile("prefetchw %0" : : "m"(*(const char *)(address)))
       #else
