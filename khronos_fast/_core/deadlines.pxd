@@ -195,30 +195,36 @@ cdef inline uint32_t deadlines_burst(Deadlines *self, Slab *slab, uint32_t leaf,
 cdef inline void deadlines_add(Deadlines *self, Slab *slab, uint32_t place) noexcept nogil:
     # The caller has reserved a leaf. entry.expiry is set, and not NEVER.
     cdef uint64_t tick = deadlines_tick(self, slab.entries[place].expiry)
-    cdef uint32_t inner, child, slot
+    cdef uint32_t leaf = self.latest_leaf
     if slab.entries[place].expiry < self.due:
         self.due = min(self.due, deadlines_end_of_tick(self, tick))
     self.count += 1
-    if self.latest_leaf != 0 and (tick >> self.latest_shift) == self.latest_run:
-        child = self.latest_leaf
+    if (
+        leaf != 0 and (tick >> self.latest_shift) == self.latest_run
+        and (self.latest_shift == 0 or self.leaves[leaf].count < BURST)
+    ):
+        deadlines_push(self, slab, leaf, place)
     else:
-        inner = 1
-        while True:
-            slot = deadlines_slot(tick, self.inners[inner].level)
-            child = self.inners[inner].child[slot]
-            if child & INNER:
-                inner = child & ~<uint32_t> INNER
-                continue
-            if child == 0:
-                child = deadlines_new_leaf(self, inner, slot)
-            break
+        deadlines_descend(self, slab, place, tick)
+
+
+cdef inline void deadlines_descend(Deadlines *self, Slab *slab, uint32_t place, uint64_t tick) noexcept nogil:
+    # Adds an entry from the root on, and bursts what has become too full.
+    cdef uint32_t slot, inner = 1
+    cdef uint32_t child = INNER
+    while child & INNER:
+        slot = deadlines_slot(tick, self.inners[inner].level)
+        child = self.inners[inner].child[slot]
+        if child & INNER:
+            inner = child & ~<uint32_t> INNER
+        elif child == 0:
+            child = deadlines_new_leaf(self, inner, slot)
     deadlines_push(self, slab, child, place)
     while self.leaves[child].count > BURST and self.leaves[child].level > 0 and deadlines_reserve(self, FANOUT, 1):
         child = deadlines_burst(self, slab, child, tick)
-    if self.latest_leaf != child:
-        self.latest_leaf = child
-        self.latest_shift = FANOUT_SHIFT * self.leaves[child].level
-        self.latest_run = tick >> self.latest_shift
+    self.latest_leaf = child
+    self.latest_shift = FANOUT_SHIFT * self.leaves[child].level
+    self.latest_run = tick >> self.latest_shift
 
 
 cdef inline void deadlines_remove(Deadlines *self, Slab *slab, uint32_t place) noexcept nogil:
