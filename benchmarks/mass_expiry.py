@@ -1,4 +1,4 @@
-"""A million entries expire at once: what do the operations after that take? `python benchmarks/mass_expiry.py`
+"""A million entries expire at once, and what operations take after that: `python benchmarks/mass_expiry.py`.
 
 Prints, for each kind of operation, its median, 99.9th percentile and worst time while the backlog is cleared, and how
 many operations that took; none of them asks for an expired key.

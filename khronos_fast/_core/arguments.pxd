@@ -17,5 +17,5 @@ cdef inline int64_t nanoseconds(double seconds) noexcept nogil:
 
 # Nanoseconds from seconds (int, float) or a timedelta; NEVER from None.
 cdef int64_t parse_ttl(object ttl) except -1
-cdef int64_t parse_count(object value, str name, object largest) except -1
+cdef int64_t parse_count(object value, str name, int64_t least, int64_t most) except? -1
 cdef object parse_callable(object value, str name)

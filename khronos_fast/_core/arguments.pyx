@@ -33,12 +33,18 @@ cdef int64_t parse_ttl(object ttl) except -1:
     return max(nanoseconds(seconds), 1)
 
 
-cdef int64_t parse_count(object value, str name, object largest) except -1:
+cdef int64_t parse_count(object value, str name, int64_t least, int64_t most) except? -1:
+    # Compared as C integers: a subclass of int may have its own ideas of what is larger.
+    cdef int64_t count = least - 1
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int of at least 1, not {value!r}")
-    if not 1 <= value <= largest:
-        raise ValueError(f"{name} must be from 1 to {largest}, not {value}")
-    return value
+        raise TypeError(f"{name} must be an int from {least} to {most}, not {value!r}")
+    try:
+        count = value
+    except OverflowError:
+        pass
+    if not least <= count <= most:
+        raise ValueError(f"{name} must be from {least} to {most}, not {value}")
+    return count
 
 
 cdef object parse_callable(object value, str name):

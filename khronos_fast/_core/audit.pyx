@@ -12,7 +12,7 @@ from khronos_fast._core.deadlines cimport (
     deadlines_end_of_tick,
     deadlines_tick,
 )
-from khronos_fast._core.index cimport Index, index_home
+from khronos_fast._core.index cimport ASK_PYTHON, Index, index_home, index_probe
 from khronos_fast._core.memory cimport MemoryCache
 from khronos_fast._core.slab cimport NEVER, NO_ENTRY, Slab, slab_used
 from khronos_fast._core.store cimport Store, store_enter, store_leave
@@ -64,7 +64,7 @@ cdef bint audit_recency(Store *store) except -1:
 cdef bint audit_index(Store *store) except -1:
     cdef Index *index = &store.index
     cdef Slab *slab = &store.slab
-    cdef uint32_t slot, place, at, seen = 0
+    cdef uint32_t slot, place, at, found, seen = 0
     for slot in range(index.size):
         if index.slots[slot] == 0:
             continue
@@ -72,6 +72,9 @@ cdef bint audit_index(Store *store) except -1:
         place = index.slots[slot] >> index.tag_bits
         assert place <= slab.touched and slab.entries[place].key != NULL, f"slot {slot} leads to the free place {place}"
         assert (index.slots[slot] ^ slab.entries[place].hash) & index.tag_mask == 0, f"slot {slot} has a wrong tag"
+        at = index_home(index, slab.entries[place].hash)
+        found = index_probe(index, slab.entries, slab.entries[place].key, slab.entries[place].hash, &at)
+        assert found == place or found == ASK_PYTHON, f"places {found} and {place} have the same key"
         at = index_home(index, slab.entries[place].hash)
         while at != slot:
             assert index.slots[at] != 0, f"an empty slot before the entry in slot {slot}"

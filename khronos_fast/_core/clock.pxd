@@ -10,9 +10,10 @@
 # Most of what the fine clock costs is its reading the processor's time stamp counter in order, for which everything
 # before has to be finished. A stamp need not be that exact. So whoever stamps often keeps one reading of the clock and
 # the counter, and for the next 100 µs adds what the counter, read out of order, has advanced since: on Linux on x86-64,
-# where the kernel itself keeps its time by that counter, having checked that all processors have the same. Over so
-# short a time even a rate that is 500 ppm off, the most to which clocks are slewed, makes less than the 50 ns that
-# reading clock and counter one after the other takes; and as the clock is read first, the sum lags and never leads.
+# where the kernel itself keeps its time by that counter, having checked that all processors have the same. The counter
+# is read before and after the clock, and the reading is not counted on from where more than 2,000 ticks (less than a
+# microsecond) lie between: there the thread had lost its processor. So a stamp is behind by less than a microsecond and
+# the 50 ns that a rate wrong by 500 ppm, the most to which clocks are slewed, makes in 100 µs; and never ahead by more.
 
 from libc.stdint cimport int64_t
 
@@ -69,13 +70,17 @@ cdef extern from *:
       static uint64_t kf_ns_per_tick = 0;       /* in units of 2^-32; 0: not known yet */
       static uint64_t kf_counted_ticks = 0;     /* how long a moment can be counted on from; 0: not at all */
       static int kf_counter_trusted = 0;
+      /* ticks is 0, and so long past, where clock and counter were read too far apart. */
       static inline kf_moment kf_moment_now(void) {
+          uint64_t before = __builtin_ia32_rdtsc();
           kf_moment moment;
           moment.when = kf_fine_now();
           moment.ticks = __builtin_ia32_rdtsc();
+          if (moment.ticks - before > 2000) moment.ticks = 0;
           return moment;
       }
       static void kf_counter_setup(void) {
+          int tries = 0;
           char name[8] = "";
           FILE *file = fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "r");
           if (file != NULL) {
@@ -83,17 +88,23 @@ cdef extern from *:
               kf_counter_trusted = fgets(name, sizeof(name), file) != NULL && !strncmp(name, "tsc", 3) && name[3] < ' ';
               fclose(file);
           }
-          kf_start = kf_moment_now();
+          do kf_start = kf_moment_now(); while (kf_start.ticks == 0 && ++tries < 10);
       }
       static inline int64_t kf_stamp_now(kf_moment *latest) {
-          uint64_t ticks = __builtin_ia32_rdtsc() - latest->ticks;
-          if (ticks < kf_counted_ticks) return latest->when + (int64_t)(ticks * kf_ns_per_tick >> 32);
+          uint64_t counted = __atomic_load_n(&kf_counted_ticks, __ATOMIC_ACQUIRE);
+          if (counted != 0) {
+              uint64_t ticks = __builtin_ia32_rdtsc() - latest->ticks;
+              if (ticks < counted) return latest->when + (int64_t)(ticks * kf_ns_per_tick >> 32);
+              *latest = kf_moment_now();
+              return latest->when;
+          }
           *latest = kf_moment_now();
-          if (kf_counter_trusted && kf_counted_ticks == 0 && latest->when - kf_start.when > 100000000) {
-              /* a tenth of a second, between readings that are each good to 100 ns: to 2 ppm */
+          if (kf_counter_trusted && kf_start.ticks != 0 && latest->ticks != 0
+              && latest->when - kf_start.when > 100000000) {
+              /* a tenth of a second or more, between readings that are each good to a microsecond: to 20 ppm */
               double rate = (double)(latest->when - kf_start.when) / (double)(latest->ticks - kf_start.ticks);
               kf_ns_per_tick = (uint64_t)(rate * 4294967296.0);
-              kf_counted_ticks = (uint64_t)(KF_COUNTED_NS / rate);
+              __atomic_store_n(&kf_counted_ticks, (uint64_t)(KF_COUNTED_NS / rate), __ATOMIC_RELEASE);
           }
           return latest->when;
       }

@@ -16,7 +16,8 @@
 # time, and the order is always exact to a tick. Why not a heap? Each eviction would pay log n for removing from it.
 #
 # Memory: eight bytes an entry for the list, four for its leaf (both in slab.pxd), and the nodes: nothing to speak of
-# where entries share ticks, about 2.5 bytes an entry at the worst, where each has a time of its own.
+# where entries share ticks, about 2.5 bytes an entry added where each has a time of its own. Nodes that have become
+# empty are used again, and all are given back when the cache is shrunk while nothing in it expires.
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
@@ -73,12 +74,15 @@ cdef struct Deadlines:
 
 
 cdef inline void deadlines_begin(Deadlines *self, int64_t now) noexcept nogil:
-    # Before an entry is added where there is none: no expiry will be before `now`, as time only goes forward.
+    # Before an entry is added where there is none. An operation that read its time before this one did and was held up
+    # may still come with an earlier expiry: that counts as in tick 0.
     self.origin = now
 
 
 cdef inline uint64_t deadlines_tick(const Deadlines *self, int64_t expiry) noexcept nogil:
     # The difference of two int64 always fits in a uint64, also where the subtraction of int64 would overflow.
+    if expiry < self.origin:
+        return 0
     return (<uint64_t> expiry - <uint64_t> self.origin) >> TICK_SHIFT
 
 

@@ -1,5 +1,6 @@
 """A load under way, those who wait for it, and circles among the waits."""
 
+import os
 from _thread import allocate_lock
 
 from cpython.pythread cimport PyThread_get_thread_ident
@@ -24,6 +25,10 @@ cdef extern from *:
 # A dict of the whole process, as circles may run through several caches; only threads that are about to park, or
 # have just been woken, touch it.
 cdef dict _waits = {}
+
+# The threads that wait do not exist in a child, and their numbers are given to new ones.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_waits.clear)
 
 
 cdef class Flight:
@@ -65,7 +70,7 @@ cdef class Flight:
             self.gate.release()
         finally:
             if outer is None:
-                del _waits[me]
+                _waits.pop(me, None)
             else:
                 _waits[me] = outer
         return not self.abandoned

@@ -1,8 +1,8 @@
 # Who may touch the structures of a cache: many that look up, or one that changes. Empty with the GIL.
 #
 # Rule for everything between `enter` and `leave`, with the GIL as without: no Python code runs, so nothing is released
-# to a count of zero, compared by a foreign __eq__, hashed, called or allocated from Python's heap. With the GIL that
-# rule alone makes the section atomic, and the guard compiles to nothing.
+# to a count of zero, compared by a foreign __eq__, hashed, called or made (making an object may start the garbage
+# collector, and may raise). With the GIL that rule alone makes the section atomic, and the guard compiles to nothing.
 #
 # Without the GIL, a thread that looks up marks its own lane busy, sees that nobody is changing, and reads; lanes are a
 # cache line and more apart, so that look-ups on two cores share nothing that is written. A thread that changes takes
@@ -45,6 +45,7 @@ cdef extern from *:
       #define kf_guard_begin_tidying(guard) (0)
       #define kf_guard_end_tidying(guard) ((void)0)
       #define kf_guard_free(guard) ((void)0)
+      #define kf_guard_bytes(guard) ((size_t)0)
       #define kf_guard_lane(guard, i) ((i) == 0 ? &(guard)->first : (kf_lane *)NULL)
     #else
       #define KF_FREE_THREADED 1
@@ -149,14 +150,14 @@ cdef extern from *:
           if (guard->others != NULL)
               for (i = 0; i < KF_LANES - 1; i++) kf_wait_until_idle(&guard->others[i]);
       }
+      #define KF_OTHERS_BYTES ((KF_LANES - 1) * sizeof(kf_lane) + KF_LANES * KF_NOTES_CROWDED * sizeof(kf_note))
       /* By one who changes, when all notes have been replayed: lanes for all, where two threads have met in one. */
       static inline void kf_guard_widen(kf_guard *guard) {
           kf_lane *others;
           kf_note *notes;
           uint32_t i;
           if (guard->others != NULL || !guard->crowded) return;
-          others = (kf_lane *)PyMem_RawCalloc(
-              1, (KF_LANES - 1) * sizeof(kf_lane) + KF_LANES * KF_NOTES_CROWDED * sizeof(kf_note));
+          others = (kf_lane *)PyMem_RawCalloc(1, KF_OTHERS_BYTES);
           if (others == NULL) return;
           notes = (kf_note *)(others + KF_LANES - 1);
           for (i = 0; i < KF_LANES; i++) {
@@ -218,6 +219,7 @@ cdef extern from *:
           for (i = 0; i < replay->lanes; i++)
               _Py_atomic_store_uintptr_release(&replay->lane[i]->replayed, replay->at[i]);
       }
+      static inline size_t kf_guard_bytes(const kf_guard *guard) { return guard->others == NULL ? 0 : KF_OTHERS_BYTES; }
       static inline void kf_guard_free(kf_guard *guard) {
           PyMem_RawFree(guard->others);
           guard->others = NULL;
@@ -246,4 +248,5 @@ cdef extern from *:
     uint32_t replay_foresee "kf_replay_foresee"(Replay *replay, uint32_t ahead) noexcept
     void replay_end "kf_replay_end"(Replay *replay) noexcept
     Lane *guard_lane "kf_guard_lane"(Guard *guard, uint32_t i) noexcept
+    size_t guard_bytes "kf_guard_bytes"(const Guard *guard) noexcept nogil
     void guard_free "kf_guard_free"(Guard *guard) noexcept

@@ -46,12 +46,22 @@ cdef extern from *:
         return PyUnicode_CheckExact(key) || PyLong_CheckExact(key) || PyBytes_CheckExact(key);
     }
     /* Equality of two keys whose hashes are the same: 1, 0, or -1 where only Python code can tell. Two plain keys are
-       equal only if their types are; comparing them then neither runs Python code nor fails nor allocates. */
+       equal only if their types are; comparing them then neither runs Python code nor allocates, and, done without the
+       interpreter's own function, which minds the depth of recursion, does not fail. */
     static inline int kf_same_key(PyObject *a, PyObject *b) {
         if (a == b) return 1;
         if (PyUnicode_CheckExact(a) && PyUnicode_CheckExact(b)) return kf_same_text(a, b);
         if (!kf_is_plain(a) || !kf_is_plain(b)) return -1;
-        return Py_TYPE(a) == Py_TYPE(b) && PyObject_RichCompareBool(a, b, Py_EQ) == 1;
+        if (Py_TYPE(a) != Py_TYPE(b)) return 0;
+        if (PyBytes_CheckExact(a))
+            return PyBytes_GET_SIZE(a) == PyBytes_GET_SIZE(b)
+                && memcmp(PyBytes_AS_STRING(a), PyBytes_AS_STRING(b), (size_t)PyBytes_GET_SIZE(a)) == 0;
+        {
+            PyObject *answer = PyLong_Type.tp_richcompare(a, b, Py_EQ);     /* True or False, which nobody frees */
+            int same = answer == Py_True;
+            Py_DECREF(answer);
+            return same;
+        }
     }
     """
     Py_hash_t key_hash "kf_hash"(PyObject *key) except? -1

@@ -12,10 +12,10 @@ How it is put together, each part in a file of its own:
 - `flight`: loads under way
 
 Every operation has the same shape. Whatever may run Python code (hashing, the weigher, the timer) runs first. Then the
-guard is entered, and up to its end the structures are changed and no Python code runs; the one exception, a foreign
-`__eq__` in `store_find`, leaves the guard for the comparison and then makes sure that it still stands where it stood.
-At last, outside the guard, listeners are told and references dropped. So all of these may come back into the cache,
-raise, or switch threads, and meet it consistent.
+guard is entered, and up to its end the structures are changed and no Python code runs; where keys can only be compared
+by their own `__eq__`, the guard is left for that, and then made sure that things still are as they were. At last,
+outside the guard, listeners are told and references dropped. So all of these may come back into the cache, raise, or
+switch threads, and meet it consistent.
 """
 
 import copyreg
@@ -58,7 +58,6 @@ from khronos_fast._core.keys cimport UNSURE, key_hash, mix, same_key
 from khronos_fast._core.recency cimport recency_next, recency_oldest, recency_touch
 from khronos_fast._core.slab cimport NEVER, NO_ENTRY, Entry, Slab, slab_release
 from khronos_fast._core.store cimport (
-    PATIENCE,
     Store,
     store_bytes,
     store_count_look_ups,
@@ -125,11 +124,15 @@ cdef object raise_key_error(object key):
 
 
 cdef object log_listener_failure(str name):
-    import logging
+    """Returns what interrupted it, or None."""
     try:
+        import logging
         logging.getLogger("khronos_fast.memory").exception("the on_removal listener of cache %r raised", name)
     except Exception:
         pass    # as at the recursion limit, where two listeners end that feed each other's cache: there is no way on
+    except BaseException as interrupt:
+        return interrupt
+    return None
 
 
 # ---------------------------------------------------------------------- time
@@ -140,7 +143,10 @@ cdef int64_t read_timer(MemoryCache cache) except? -1:
     reading = cache.timer()
     if isinstance(reading, bool) or not isinstance(reading, (int, float)):
         raise TypeError(f"the timer must return seconds as a float or an int, not {type(reading).__name__}")
-    seconds = reading
+    try:
+        seconds = reading
+    except OverflowError:
+        seconds = LONGEST
     if not -LONGEST < seconds < LONGEST:
         raise ValueError(f"the timer must return a finite number of seconds (within 292 years), not {reading!r}")
     return nanoseconds(seconds)
@@ -195,7 +201,7 @@ cdef inline PyObject *fetch(MemoryCache cache, PyObject *key, bint counted) exce
     cdef bint untidy
     if cache.timer is not None:
         now = read_timer(cache)
-    if FREE_THREADED:
+    elif FREE_THREADED:
         lane = guard_look(&store.guard)
         if lane != NULL:
             place = NO_ENTRY
@@ -206,8 +212,7 @@ cdef inline PyObject *fetch(MemoryCache cache, PyObject *key, bint counted) exce
                 entry = &store.slab.entries[place]
                 # The fine clock, with or without expiry: its readings are what orders the look-ups of all threads.
                 moment = fine_now()
-                now = moment if cache.timer is None else max(now, cache.latest)
-                if entry.expiry > now and now < store.deadlines.due:
+                if entry.expiry > moment and moment < store.deadlines.due:
                     value = entry.value
                     Py_INCREF(<object> value)
                     untidy = False
@@ -284,7 +289,7 @@ cdef bint tell(MemoryCache cache, Departures *gone) except -1:
         try:
             listener(<object> gone.items[i].key, <object> gone.items[i].value, CAUSE_OF[<int> gone.items[i].cause])
         except Exception:
-            log_listener_failure(cache.name)
+            interrupt = log_listener_failure(cache.name) or interrupt
         except BaseException as error:
             interrupt = error       # Ctrl-C is meant for the caller; but first what has begun is finished
         Py_DECREF(<object> gone.items[i].key)
@@ -326,17 +331,32 @@ cdef PyObject *take(MemoryCache cache, PyObject *key) except NULL:
     return value
 
 
+cdef bint discard(MemoryCache cache, object key) except -1:
+    cdef PyObject *value = take(cache, <PyObject *> key)
+    if value == ABSENT:
+        return False
+    Py_DECREF(<object> value)
+    return True
+
+
+cdef int64_t drop_expired(MemoryCache cache) except -1:
+    """Drops everything that has expired, and memory that lies idle; how many entries that was."""
+    cdef int64_t now = fine_time(cache)
+    cdef int64_t dropped
+    cdef Departures gone
+    departures_init(&gone)
+    store_enter(&cache.store)
+    dropped = store_expire(&cache.store, settle(cache, now), &gone)
+    store_shrink(&cache.store)
+    store_leave(&cache.store)
+    farewell(cache, &gone)
+    return dropped
+
+
 # ---------------------------------------------------------------------- storing
 
 cdef int64_t weigh(MemoryCache cache, object key, object value) except -1:
-    weight = cache.weigher(key, value)
-    if isinstance(weight, bool) or not isinstance(weight, int):
-        raise TypeError(f"the weigher must return an int from 0, not {weight!r}")
-    if weight < 0:
-        raise ValueError(f"the weigher must return an int from 0, not {weight}")
-    if weight > cache.store.max_weight:
-        raise ValueError(f"the entry weighs {weight}, more than max_weight={cache.store.max_weight}: it is not stored")
-    return weight
+    return parse_count(cache.weigher(key, value), "an entry's weight, up to max_weight,", 0, cache.store.max_weight)
 
 
 cdef inline bint put(MemoryCache cache, PyObject *key, PyObject *value, int64_t life, Flight flight) except -1:
@@ -459,7 +479,8 @@ cdef void detach(MemoryCache cache, PyObject *key, uint32_t hash, list spared) n
     cdef Flight flight = cache.flights
     while flight is not None:
         if flight.hash == hash and same_key(<PyObject *> flight.key, key) != 0:
-            flight.detached = spared is None or not holds(spared, flight)
+            if spared is None or not holds(spared, flight):
+                flight.detached = True
         flight = flight.next
 
 
@@ -481,25 +502,19 @@ cdef void unlink(MemoryCache cache, Flight flight) noexcept:
         if at is not None:
             at.next = flight.next
     flight.next = None
-    cache.flights_changed += 1
-
-
-cdef inline uint64_t changes(MemoryCache cache) noexcept:
-    """Another number whenever a key or a load has come or gone."""
-    return cache.store.moves + cache.store.inserts + cache.flights_changed
 
 
 cdef Flight board(MemoryCache cache, Flight mine):
     """The load under way for a key: another's; or `mine`, which now is it, or has landed as the key has a value."""
     cdef Store *store = &cache.store
     cdef PyObject *key = <PyObject *> mine.key
+    cdef list different = []        # loads that are known to be for other keys
     cdef int64_t now
-    cdef uint64_t before
     cdef uint32_t place
     cdef Flight other
     cdef int same
-    cdef bint settled
-    for _ in range(PATIENCE):
+    while True:
+        other = None                # outside the guard: this may be its last reference
         now = fine_time(cache)
         store_enter(store)
         place = store_find(store, key, mine.hash)
@@ -510,36 +525,33 @@ cdef Flight board(MemoryCache cache, Flight mine):
             store_leave(store)
             mine.land(value, None)
             return mine
-        before = changes(cache)
-        settled = True
+        same = 0
         other = cache.flights
         while other is not None:
-            if other.hash == mine.hash and not other.detached:
+            if other.hash == mine.hash and not other.detached and not holds(different, other):
                 same = same_key(<PyObject *> other.key, key)
-                if same == UNSURE:
-                    store_leave(store)
-                    same = other.key == mine.key
-                    store_enter(store)
-                    settled = before == changes(cache) and not other.detached
-                    if not settled:
-                        break
-                if same and other.is_alive():
+                if same != 0:
                     break
-                if same:
-                    # Its thread was left behind in the process that this one was forked from.
-                    other.detached = True
             other = other.next
-        if settled and other is None:
+        if other is None:
             mine.next = cache.flights
             cache.flights = mine
-            cache.flights_changed += 1
-            other = mine
+            store_leave(store)
+            return mine
+        if same == 1 and not other.is_alive():
+            # Its thread was left behind in the process that this one was forked from.
+            unlink(cache, other)
+            store_leave(store)
+            continue
         store_leave(store)
-        if settled:
+        if same == UNSURE and not other.key == mine.key:
+            different.append(other)
+        elif same == 1 or (other.is_alive() and not other.detached):
             return other
-    raise RuntimeError(
-        f"gave up looking for a key of type {type(mine.key).__name__}: comparing keys changes the cache every time"
-    )
+        elif not other.is_alive():
+            store_enter(store)
+            unlink(cache, other)
+            store_leave(store)
 
 
 cdef object load(MemoryCache cache, Flight flight, object loader, int64_t life):
@@ -623,13 +635,13 @@ cdef class MemoryCache:
         self, maxsize=1000, ttl=None, *, max_weight=None, weigher=None, on_removal=None, timer=None, delimiter=":",
         name=None
     ):
-        cdef uint32_t limit = <uint32_t> parse_count(maxsize, "maxsize", LARGEST)
+        cdef uint32_t limit = <uint32_t> parse_count(maxsize, "maxsize", 1, LARGEST)
         cdef int64_t life = parse_ttl(ttl)
         cdef int64_t heaviest = 0
         if (max_weight is None) != (weigher is None):
             raise ValueError("max_weight and weigher go together: give both or neither")
         if max_weight is not None:
-            heaviest = parse_count(max_weight, "max_weight", 2**63 - 1)
+            heaviest = parse_count(max_weight, "max_weight", 1, NEVER)
         parse_callable(weigher, "weigher")
         parse_callable(on_removal, "on_removal")
         parse_callable(timer, "timer")
@@ -639,17 +651,18 @@ cdef class MemoryCache:
             raise ValueError("delimiter must not be empty")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str or None, not {type(name).__name__}")
-        # A second call of __init__ on a cache in use starts it afresh: its slab may lack the weights, say.
-        self.clear()
+        # Operations under way read the settings when they need them, so these do not change.
+        if self.ready or self.store.slab.entries != NULL:
+            raise RuntimeError(f"{type(self).__name__}.__init__ was called on a cache that is in use; make a new one")
+        self.ready = True
         self.store.limit = limit
         self.store.max_weight = heaviest
         self.default_life = life
         self.weigher = weigher
         self.on_removal_ = on_removal
         self.timer = timer
-        self.latest = TIMELESS
-        self.delimiter = delimiter
-        self.name = name
+        self.delimiter = str(delimiter)
+        self.name = None if name is None else str(name)
 
     def __dealloc__(self):
         let_go(self)
@@ -765,16 +778,13 @@ cdef class MemoryCache:
         >>> cache.delete("a"), cache.delete("a")
         (True, False)
         """
-        cdef PyObject *value = take(self, <PyObject *> key)
-        if value == ABSENT:
-            return False
-        Py_DECREF(<object> value)
-        return True
+        return discard(self, key)
 
     def __delitem__(self, key):
-        if not self.delete(key):
+        if not discard(self, key):
             raise_key_error(key)
 
+    @cython.embedsignature(False)   # its default has no name that a signature could show, as dict.pop's has none
     def pop(self, key, default=MISSING):
         """Remove a key and return its value; where there is none, `default`, or KeyError if that was left out. O(1).
 
@@ -872,7 +882,7 @@ cdef class MemoryCache:
         """
         cdef Py_ssize_t count = 0
         for key in keys:
-            if self.delete(key):
+            if discard(self, key):
                 count += 1
         return count
 
@@ -908,9 +918,11 @@ cdef class MemoryCache:
                 break
             store_depart(store, place, EXPIRED, &gone)
         store_leave(store)
-        if gone.count != 0 and gone.items[gone.count - 1].cause == DELETED:
-            item = (<object> gone.items[gone.count - 1].key, <object> gone.items[gone.count - 1].value)
-        farewell(self, &gone)
+        try:
+            if gone.count != 0 and gone.items[gone.count - 1].cause == DELETED:
+                item = (<object> gone.items[gone.count - 1].key, <object> gone.items[gone.count - 1].value)
+        finally:
+            farewell(self, &gone)
         if item is None:
             raise KeyError("popitem(): the cache is empty")
         return item
@@ -923,42 +935,36 @@ cdef class MemoryCache:
         >>> MemoryCache().expire()
         0
         """
-        cdef int64_t now = fine_time(self)
-        cdef int64_t dropped
-        cdef Departures gone
-        departures_init(&gone)
-        store_enter(&self.store)
-        dropped = store_expire(&self.store, settle(self, now), &gone)
-        store_shrink(&self.store)
-        store_leave(&self.store)
-        farewell(self, &gone)
-        return dropped
+        return drop_expired(self)
 
     def __len__(self):
         """How many live entries there are. In proportion to what has expired, which it drops."""
-        self.expire()
+        drop_expired(self)
         return self.store.slab.count
 
     def clear(self):
         """Remove everything. In proportion to the size."""
+        cdef int64_t now = fine_time(self)
         cdef Slab slab
         cdef Departures gone
         cdef uint32_t place
         cdef object interrupt = None
-        self.expire()
+        departures_init(&gone)
         store_enter(&self.store)
         detach_all(self)
+        store_expire(&self.store, settle(self, now), &gone)
         slab = store_empty(&self.store)
         store_leave(&self.store)
         place = recency_oldest(&slab)
-        departures_init(&gone)
-        while place != NO_ENTRY:
-            departures_add(&gone, slab.entries[place].key, slab.entries[place].value, CLEARED)
-            place = recency_next(&slab, place)
+        while True:
             try:
                 farewell(self, &gone)
             except BaseException as error:
                 interrupt = error
+            if place == NO_ENTRY:
+                break
+            departures_add(&gone, slab.entries[place].key, slab.entries[place].value, CLEARED)
+            place = recency_next(&slab, place)
         slab_release(&slab)
         if interrupt is not None:
             raise interrupt
@@ -972,20 +978,23 @@ cdef class MemoryCache:
         >>> list(cache)
         ['b', 'c']
         """
-        cdef uint32_t limit = <uint32_t> parse_count(maxsize, "maxsize", LARGEST)
+        cdef uint32_t limit = <uint32_t> parse_count(maxsize, "maxsize", 1, LARGEST)
         cdef int64_t now = fine_time(self)
         cdef Store *store = &self.store
         cdef Departures gone
+        cdef bint able = True
         departures_init(&gone)
         store_enter(store)
         now = settle(self, now)
         store_expire(store, now, &gone)
         store.limit = limit
-        while store.slab.count > limit and store_evict(store, now, &gone):
-            pass
+        while able and store.slab.count > limit:
+            able = store_evict(store, now, &gone)
         store_shrink(store)
         store_leave(store)
         farewell(self, &gone)
+        if not able:
+            raise MemoryError
 
     def __iter__(self):
         return iter([item[0] for item in snapshot(self)])
@@ -1025,18 +1034,20 @@ cdef class MemoryCache:
         """
         from khronos_fast._core.stats import CacheStats
         cdef Store *store = &self.store
-        cdef uint64_t hits, misses
-        self.expire()
+        cdef uint64_t hits, misses, loads, load_failures
+        cdef int64_t load_time
+        cdef Store seen
+        drop_expired(self)
         store_enter(store)
         store_count_look_ups(store, &hits, &misses)
-        weight, max_weight = (None, None) if store.max_weight == 0 else (store.weight, store.max_weight)
-        figures = (
-            hits, misses, store.inserts, store.updates, store.departed[<int> EVICTED], store.departed[<int> EXPIRED],
-            store.departed[<int> INVALIDATED], self.loads, self.load_failures, self.load_time / 1e9,
-            store.slab.count, store.limit, weight, max_weight,
-        )
+        loads, load_failures, load_time = self.loads, self.load_failures, self.load_time
+        seen = store[0]
         store_leave(store)
-        return CacheStats(*figures)
+        return CacheStats(
+            hits, misses, seen.inserts, seen.updates, seen.departed[<int> EVICTED], seen.departed[<int> EXPIRED],
+            seen.departed[<int> INVALIDATED], loads, load_failures, load_time / 1e9, seen.slab.count, seen.limit,
+            seen.weight if seen.max_weight != 0 else None, seen.max_weight if seen.max_weight != 0 else None,
+        )
 
     @property
     def maxsize(self):
@@ -1068,7 +1079,7 @@ cdef class MemoryCache:
         if self.store.max_weight != 0:
             parts.append(f"weight {self.store.weight}/{self.store.max_weight}")
         if self.default_life != NEVER:
-            parts.append(f"ttl={self.default_ttl:g}")
+            parts.append(f"ttl={self.default_life / 1e9:g}")
         return f"<{' '.join(parts)} at {<size_t> <PyObject *> self:#x}>"
 
     def __sizeof__(self):
@@ -1084,9 +1095,14 @@ cdef class MemoryCache:
     def __setstate__(self, state):
         settings, entries, attributes = state
         MemoryCache.__init__(self, **settings)
+        # What the original has is restored, not stored: nobody is told, and nothing is counted.
+        self.on_removal_ = None
         for key, value, left in entries:
             put(self, <PyObject *> key, <PyObject *> value, NEVER if left is None else left, None)
+        self.on_removal_ = settings["on_removal"]
+        store_enter(&self.store)
         store_forget_counts(&self.store)
+        store_leave(&self.store)
         # As `object` has it: None, the instance's dict, or that and what a subclass keeps in slots.
         for part in attributes if isinstance(attributes, tuple) else (attributes,):
             for name, value in (part or {}).items():
@@ -1122,9 +1138,9 @@ MutableMapping.register(MemoryCache)
 
 cdef dict settings(MemoryCache cache):
     return {
-        "maxsize": cache.maxsize,
-        "ttl": cache.default_ttl,
-        "max_weight": cache.max_weight,
+        "maxsize": cache.store.limit,
+        "ttl": None if cache.default_life == NEVER else cache.default_life / 1e9,
+        "max_weight": cache.store.max_weight or None,
         "weigher": cache.weigher,
         "on_removal": cache.on_removal_,
         "timer": cache.timer,
@@ -1141,7 +1157,7 @@ cdef list snapshot(MemoryCache cache):
     cdef uint32_t place
     cdef size_t i, count = 0
     cdef int64_t now
-    cache.expire()
+    drop_expired(cache)
     now = fine_time(cache)
     store_enter(store)
     now = settle(cache, now)

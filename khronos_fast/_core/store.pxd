@@ -40,6 +40,7 @@ from khronos_fast._core.guard cimport (
     Lane,
     Replay,
     guard_begin_tidying,
+    guard_bytes,
     guard_end_tidying,
     guard_enter,
     guard_init,
@@ -252,9 +253,14 @@ cdef inline int64_t store_expire(Store *self, int64_t now, Departures *gone) noe
 
 
 cdef inline bint store_evict(Store *self, int64_t now, Departures *gone) noexcept:
-    # The least recently used entry; False where there is no memory to note that it has gone.
-    cdef uint32_t place = recency_oldest(&self.slab)
-    if not departures_reserve(gone, 1):
+    # What has expired, or else the least recently used entry. False where there is none, or no memory to note that it
+    # has gone.
+    cdef uint32_t place = NO_ENTRY
+    if now >= self.deadlines.due:
+        place = deadlines_next_expired(&self.deadlines, &self.slab, now, False, NO_ENTRY)
+    if place == NO_ENTRY:
+        place = recency_oldest(&self.slab)
+    if place == NO_ENTRY or not departures_reserve(gone, 1):
         return False
     store_depart(self, place, EXPIRED if self.slab.entries[place].expiry <= now else EVICTED, gone)
     return True
@@ -404,6 +410,8 @@ cdef inline void store_shrink(Store *self) noexcept:
     cdef Slab small
     cdef uint32_t *moved
     cdef uint32_t place, capacity
+    if self.deadlines.count == 0:
+        deadlines_release(&self.deadlines)
     if self.slab.capacity <= 8 * SMALLEST_SLAB or self.slab.count >= self.slab.capacity // 4:
         return
     capacity = min(self.limit, max(<uint32_t> SMALLEST_SLAB, 2 * self.slab.count))
@@ -452,13 +460,19 @@ cdef inline void store_count_look_ups(Store *self, uint64_t *hits, uint64_t *mis
         lane = guard_lane(&self.guard, i)
 
 
-cdef inline void store_forget_counts(Store *self) noexcept nogil:
-    self.guard.first.hits = self.guard.first.misses = self.inserts = self.updates = 0
+cdef inline void store_forget_counts(Store *self) noexcept:
+    cdef uint32_t i = 0
+    cdef Lane *lane = guard_lane(&self.guard, 0)
+    while lane != NULL:
+        lane.hits = lane.misses = 0
+        i += 1
+        lane = guard_lane(&self.guard, i)
+    self.inserts = self.updates = 0
     memset(self.departed, 0, sizeof(self.departed))
 
 
 cdef inline size_t store_bytes(const Store *self) noexcept nogil:
     # What the structures take beside the object that holds them.
-    cdef size_t size = <size_t> self.deadlines.leaf_room * sizeof(Leaf)
+    cdef size_t size = guard_bytes(&self.guard) + <size_t> self.deadlines.leaf_room * sizeof(Leaf)
     size += <size_t> self.deadlines.inner_room * sizeof(Inner)
     return size + slab_bytes(&self.slab) + <size_t> self.index.size * sizeof(uint32_t)

@@ -170,10 +170,9 @@ class TestCyclesAreCollected:
         assert gone() is None
         # The type is part of the cycle as well: it refers to itself, and so does each of its objects.
         del Own
-        # Without the GIL a type may need more than one round: other threads' counts of it are merged first.
-        for _ in range(3):
-            gc.collect()
-        assert kind() is None
+        gc.collect()
+        # Python 3.13 without the interpreter lock makes types immortal once a second thread has run.
+        assert kind() is None or (FREE_THREADED and sys.version_info < (3, 14))
 
     def test_finalizers_of_values_in_a_cycle_run_once(self):
         dropped = []

@@ -12,7 +12,7 @@ import pytest
 
 from khronos_fast import KhronosError, LoaderCycle, MemoryCache, RemovalCause
 
-from .support import PATIENCE, Clock, Listener, SameHash, Task, Value, run_script, state, together, wait
+from .support import FREE_THREADED, PATIENCE, Clock, Listener, SameHash, Task, Value, run_script, state, together, wait
 
 KEYS = ["k", 0, None, ("a", 1), SameHash(1)]
 
@@ -540,10 +540,12 @@ class TestCircles:
         outcomes = [task.outcome() for task in tasks]
         if answered:
             assert {error for _, error in outcomes} == {None}
-            # One was told, and answered; the others waited for it and for each other.
-            assert len(cycles) == 1
-            assert sorted(value for value, _ in outcomes) == list(range(size))
+            # One was told, and answered; the others waited for it and for each other. Where threads run at the same
+            # time, several may close the circle at once.
+            assert len(cycles) == 1 or (FREE_THREADED and 1 < len(cycles) <= size)
             for number in range(size):
+                after = (number + 1) % size
+                assert outcomes[number][0] == (0 if number in cycles else 1 + outcomes[after][0])
                 assert each[number][kind(number)] == outcomes[number][0]
         else:
             assert {type(error) for _, error in outcomes} == {LoaderCycle}
