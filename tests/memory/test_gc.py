@@ -417,17 +417,19 @@ class TestCollectionAtAnyMoment:
 
         def collect():
             turns = 0
-            while not stop.is_set():
+            while turns == 0 or not stop.is_set():
                 gc.collect()
                 turns += 1
             return turns
 
-        collector = Task(collect)
-        cache = MemoryCache(10)
+        gc.collect()
+        gc.freeze()
         try:
-            self.program(cache, 200)
+            collector = Task(collect)
+            self.program(MemoryCache(10), 60)
         finally:
             stop.set()
+            gc.unfreeze()
         assert collector.result() > 0
 
 
