@@ -356,7 +356,8 @@ cdef int64_t drop_expired(MemoryCache cache) except -1:
 # ---------------------------------------------------------------------- storing
 
 cdef int64_t weigh(MemoryCache cache, object key, object value) except -1:
-    return parse_count(cache.weigher(key, value), "what the weigher gives, up to max_weight,", 0, cache.store.max_weight)
+    weight = cache.weigher(key, value)
+    return parse_count(weight, "what the weigher returns, up to max_weight,", 0, cache.store.max_weight)
 
 
 cdef inline bint put(MemoryCache cache, PyObject *key, PyObject *value, int64_t life, Flight flight) except -1:
