@@ -146,4 +146,4 @@ def test_every_statement_of_every_contender_compiles():
         calls = contender.calls
         names = ["cache", "value", *contender.constants, *contender.methods]
         for statement in filter(None, [calls.get, calls.set, calls.subscript, calls.set_for, read_through(calls)]):
-            timed_loop(statement, names, "key, ttl" if "ttl" in statement else "key")
+            assert callable(timed_loop(statement, names, "key, ttl" if "ttl" in statement else "key"))
