@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import khronos_fast
-from khronos_fast import CacheStats, MemoryCache, RemovalCause
+from khronos_fast import CacheStats, MemoryCache
 
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
@@ -51,12 +51,11 @@ class Clock:
 
 
 class Listener(list):
-    """An `on_removal` that remembers its calls."""
+    """An `on_removal` that remembers its calls. (It asserts nothing: what a listener raises is only logged.)"""
 
     __hash__ = object.__hash__
 
     def __call__(self, key, value, cause) -> None:
-        assert type(cause) is RemovalCause
         self.append((key, value, cause))
 
     def taken(self) -> list[tuple]:

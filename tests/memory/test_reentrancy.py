@@ -51,6 +51,7 @@ class Acts:
         self.actions = list(actions)
         self.left = times
         self.busy = False
+        self.errors = []  # what is raised in a listener or a finalizer goes no further
 
     def __call__(self):
         if self.cache is None or self.busy or self.left <= 0:
@@ -60,6 +61,9 @@ class Acts:
         try:
             for action in self.actions:
                 action(self.cache, next(NUMBERS))
+        except Exception as error:
+            self.errors.append(error)
+            raise
         finally:
             self.busy = False
 
@@ -143,6 +147,10 @@ OPERATIONS = {
 }
 
 
+# Those that need not ask any key anything.
+NO_KEYS = ("popitem", "items", "==", "clear", "resize", "expire")
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 class TestEveryActionWithinEveryOperation:
     def run(self, operation, acts, cache, number=1, **on):
@@ -150,6 +158,7 @@ class TestEveryActionWithinEveryOperation:
         with contextlib.suppress(KeyError):
             OPERATIONS[operation](cache, Key(number, **on))
         acts.cache = None
+        assert acts.errors == []
         consistent(cache)
 
     @pytest.mark.parametrize("number", [0, 2, 98, 100])
@@ -244,7 +253,7 @@ class TestRaising:
         def __hash__(self):
             raise TestRaising.Broken("hash")
 
-    ASKS_KEYS = [name for name in OPERATIONS if name not in ("popitem", "items", "==", "clear", "resize", "expire")]
+    ASKS_KEYS = [name for name in OPERATIONS if name not in NO_KEYS]
 
     @pytest.fixture(autouse=True)
     def whole(self):
@@ -657,39 +666,48 @@ class TestThreadsWithin:
     def waits(self):
         if self.armed:
             self.armed = False
-            self.outcomes.append(Task(self.use).result(10))
+            self.outcomes.append("the other thread was kept out")
+            self.outcomes[-1] = Task(self.use).result(10)
 
-    def run(self, operation, **settings):
+    def run(self, operation, on_eq=None, on_hash=None, **settings):
         self.outcomes = []
         self.armed = False
-        clock = Clock()
-        if settings.pop("timer", False):
-            settings["timer"] = lambda: (self.waits(), clock())[1]
         self.cache = MemoryCache(20, **settings)
-        self.cache.update((Key(each, self.waits, self.waits), each) for each in range(0, 10, 2))
+        self.cache.update((Key(each, on_eq, on_hash), each) for each in range(0, 10, 2))
         self.armed = True
         with contextlib.suppress(KeyError):
-            OPERATIONS[operation](self.cache, Key(6, self.waits, self.waits))
-        # An operation need not ask each of them; if it did, the other thread was not kept out.
+            OPERATIONS[operation](self.cache, Key(6, on_eq, on_hash))
+        # An operation need not call back; where it does, the other thread must not be kept out.
         assert self.outcomes in ([], [True])
         self.armed = False
         consistent(self.cache)
+        return bool(self.outcomes)
 
     @pytest.mark.parametrize("operation", OPERATIONS)
-    def test_keys(self, operation):
-        self.run(operation)
+    def test_eq(self, operation):
+        asked = self.run(operation, on_eq=self.waits)
+        assert asked or operation in NO_KEYS
+
+    @pytest.mark.parametrize("operation", OPERATIONS)
+    def test_hash(self, operation):
+        asked = self.run(operation, on_hash=self.waits)
+        assert asked or operation in NO_KEYS
 
     @pytest.mark.parametrize("operation", OPERATIONS)
     def test_listener(self, operation):
-        self.run(operation, on_removal=lambda key, value, cause: self.waits())
+        called = self.run(operation, on_removal=lambda key, value, cause: self.waits())
+        assert called or operation not in ("set", "[]=", "update", "delete", "del", "pop", "popitem", "clear", "resize")
 
     @pytest.mark.parametrize("operation", OPERATIONS)
     def test_weigher(self, operation):
-        self.run(operation, max_weight=100, weigher=lambda key, value: (self.waits(), 1)[1])
+        called = self.run(operation, max_weight=100, weigher=lambda key, value: (self.waits(), 1)[1])
+        assert called or operation not in ("set", "[]=", "update")
 
     @pytest.mark.parametrize("operation", OPERATIONS)
     def test_timer(self, operation):
-        self.run(operation, timer=True, ttl=10)
+        clock = Clock()
+        called = self.run(operation, ttl=10, timer=lambda: (self.waits(), clock())[1])
+        assert called or operation in NO_KEYS
 
     def test_loader(self):
         self.outcomes, self.armed = [], True
@@ -817,7 +835,7 @@ class TestAnyProgram:
         weighs=st.booleans(),
     )
     def test_stays_consistent_and_accounts_for_every_value(self, program, inner, maxsize, weighs):
-        todo, inserted, removed, depth = list(inner), [], [], 0
+        todo, inserted, removed, surprises, depth = list(inner), [], [], [], 0
         clock = Clock()
 
         class Broken(Exception):
@@ -843,6 +861,10 @@ class TestAnyProgram:
             except Broken:
                 if may_raise:
                     raise
+            except Exception as error:
+                # Raised in a listener or a finalizer it would go no further.
+                surprises.append(error)
+                raise
             finally:
                 depth -= 1
 
@@ -904,6 +926,7 @@ class TestAnyProgram:
             todo.clear()
             cache.expire()
             accounted(inserted, cache, removed)
+            assert surprises == []
             consistent(cache)
         finally:
             todo.clear()
@@ -930,4 +953,5 @@ class TestAnyProgram:
             assert len(copy.copy(cache)) <= 1000
             list(cache.items()), list(cache.keys()), list(cache)
         acts.cache = None
+        assert acts.errors == []
         consistent(cache)
