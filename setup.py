@@ -34,6 +34,7 @@ directives = {
     "embedsignature": True,
     "embedsignature.format": "clinic",
     "autotestdict": False,
+    "auto_pickle": False,
     "linetrace": COVERAGE,
 }
 

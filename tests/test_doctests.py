@@ -11,7 +11,9 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # Where public names live, and how many of them show an example at the least.
 MODULES = {
     "khronos_fast._core.audit": 1,
+    "khronos_fast._core.cached": 1,
     "khronos_fast._core.errors": 1,
+    "khronos_fast._core.lru_cache": 2,
     "khronos_fast._core.memory": 15,
     "khronos_fast._core.removal": 1,
     "khronos_fast._core.stats": 1,

@@ -4,18 +4,26 @@ from libc.stdint cimport uint32_t
 cdef class Flight:
     cdef readonly object key
     cdef uint32_t hash          # mixed (keys.pxd)
-    cdef unsigned long owner    # the thread that runs the loader
-    cdef long process           # in a forked child the loader's thread does not exist
-    cdef object gate            # a lock that is held until the flight has landed
+    cdef long process           # in a forked child, who runs the load does not exist
     cdef object value
     cdef object error
-    cdef bint abandoned         # the loader's thread was interrupted: somebody else should load
+    cdef bint abandoned         # who ran the load was interrupted: somebody else should load
     cdef bint landed
+    # In the guard of its cache:
+    cdef bint lonely            # nobody may wait for it
     # Set in the same guarded section as the write that overtook this load: its result is for those who wait, only.
     cdef bint detached
+    cdef Py_ssize_t waiting     # those who share it, its first caller included
     cdef Flight next            # the cache's other loads under way
 
     cdef bint is_alive(self) noexcept
     cdef void land(self, object value, object error) noexcept
     cdef void abandon(self) noexcept
+    cdef void call_off(self) noexcept
+
+
+cdef class ThreadFlight(Flight):
+    cdef unsigned long owner    # the thread that runs the load
+    cdef object gate            # a lock that is held until the flight has landed
+
     cdef bint wait(self) except -1

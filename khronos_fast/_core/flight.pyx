@@ -31,16 +31,22 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_waits.clear)
 
 
-cdef class Flight:
-    """One call of a loader, shared by all who ask for its key while it runs."""
+def circle(Flight flight not None):
+    """The error for a wait that would never end."""
+    return LoaderCycle(
+        f"the loader for a key of type {type(flight.key).__name__} needs, itself or through other loaders, "
+        "the value it is loading; break the circle, or let one side use get()"
+    )
 
-    def __cinit__(self, key, uint32_t hash):
+
+cdef class Flight:
+    """One load, shared by all who ask for its key while it runs."""
+
+    def __cinit__(self, key, uint32_t hash, *_):
         self.key = key
         self.hash = hash
-        self.owner = PyThread_get_thread_ident()
         self.process = process_id()
-        self.gate = allocate_lock()
-        self.gate.acquire()
+        self.waiting = 1
 
     cdef bint is_alive(self) noexcept:
         return self.process == process_id()
@@ -49,10 +55,28 @@ cdef class Flight:
         self.value = value
         self.error = error
         self.landed = True
-        self.gate.release()
 
     cdef void abandon(self) noexcept:
         self.abandoned = self.landed = True
+
+    cdef void call_off(self) noexcept:
+        """Nobody waits any more. Where it can be, the load is ended."""
+
+
+cdef class ThreadFlight(Flight):
+    """A load that a thread runs and other threads wait for."""
+
+    def __cinit__(self, *_):
+        self.owner = PyThread_get_thread_ident()
+        self.gate = allocate_lock()
+        self.gate.acquire()
+
+    cdef void land(self, object value, object error) noexcept:
+        Flight.land(self, value, error)
+        self.gate.release()
+
+    cdef void abandon(self) noexcept:
+        Flight.abandon(self)
         self.gate.release()
 
     cdef bint wait(self) except -1:
@@ -76,14 +100,11 @@ cdef class Flight:
         return not self.abandoned
 
     def _refuse_circle(self, me):
-        cdef Flight flight = self
+        cdef ThreadFlight flight = self
         # Others come and go meanwhile, so the path may lead anywhere; but a circle with this thread in it stands still.
         for _ in range(len(_waits) + 1):
             if flight.owner == me and not flight.landed:
-                raise LoaderCycle(
-                    f"the loader for a key of type {type(self.key).__name__} needs, itself or through other loaders, "
-                    "the value it is loading; break the circle, or let one side use get()"
-                )
+                raise circle(self)
             waits_for = _waits.get(flight.owner)
             # Looked at after the edge: its owner was still loading when it began to wait.
             if waits_for is None or flight.landed:

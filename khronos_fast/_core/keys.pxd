@@ -65,6 +65,8 @@ cdef extern from *:
     }
     """
     Py_hash_t key_hash "kf_hash"(PyObject *key) except? -1
+    # The same for who looks after the error that -1 stands for.
+    Py_hash_t try_hash "kf_hash"(PyObject *key) noexcept
     # 1, 0 or UNSURE
     int same_key "kf_same_key"(PyObject *a, PyObject *b) noexcept
 

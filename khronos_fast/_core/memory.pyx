@@ -31,6 +31,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from khronos_fast._core.arguments cimport LONGEST, nanoseconds, parse_callable, parse_count, parse_ttl
+from khronos_fast._core.call_key cimport CallKey, Scope, type_of
 from khronos_fast._core.clock cimport CLOSE, clock_setup, coarse_now, fine_now, stamp_now
 from khronos_fast._core.departures cimport (
     CLEARED,
@@ -44,19 +45,12 @@ from khronos_fast._core.departures cimport (
     departures_release,
     departures_reserve,
 )
-from khronos_fast._core.flight cimport Flight
-from khronos_fast._core.guard cimport (
-    FREE_THREADED,
-    Lane,
-    guard_free,
-    guard_look,
-    guard_looked,
-    lane_note,
-)
-from khronos_fast._core.index cimport ASK_PYTHON, index_home, index_probe
-from khronos_fast._core.keys cimport UNSURE, key_hash, mix, same_key
+from khronos_fast._core.flight cimport Flight, ThreadFlight
+from khronos_fast._core.guard cimport FREE_THREADED, guard_free
+from khronos_fast._core.keys cimport key_hash, mix, same_key
+from khronos_fast._core.look_up cimport look_in_lane
 from khronos_fast._core.recency cimport recency_next, recency_oldest, recency_touch
-from khronos_fast._core.slab cimport NEVER, NO_ENTRY, Entry, Slab, slab_release
+from khronos_fast._core.slab cimport NEVER, NO_ENTRY, Slab, slab_release
 from khronos_fast._core.store cimport (
     Store,
     store_bytes,
@@ -76,7 +70,6 @@ from khronos_fast._core.store cimport (
     store_replace,
     store_reschedule,
     store_shrink,
-    store_tidy,
 )
 
 cdef extern from *:
@@ -90,6 +83,7 @@ cdef extern from "<stdint.h>":
     const int64_t TIMELESS "INT64_MIN"  # "now" where nothing in the cache expires: nobody needs to read a clock
 
 cdef extern from "Python.h":
+    object PyObject_Vectorcall(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *names)
     ctypedef int (*visitproc)(PyObject *, void *) noexcept
     ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
     ctypedef int (*inquiry)(PyObject *) noexcept
@@ -193,42 +187,17 @@ cdef inline PyObject *fetch(MemoryCache cache, PyObject *key, bint counted) exce
     cdef uint32_t hash = mix(key_hash(key))
     cdef Store *store = &cache.store
     cdef int64_t now = TIMELESS
-    cdef int64_t moment
-    cdef uint32_t slot, place
-    cdef Lane *lane
-    cdef Entry *entry
+    cdef uint32_t place
     cdef PyObject *value
-    cdef bint untidy
+    cdef bint absent = False
     if cache.timer is not None:
         now = read_timer(cache)
     elif FREE_THREADED:
-        lane = guard_look(&store.guard)
-        if lane != NULL:
-            place = NO_ENTRY
-            if store.index.slots != NULL:
-                slot = index_home(&store.index, hash)
-                place = index_probe(&store.index, store.slab.entries, key, hash, &slot)
-            if place != NO_ENTRY and place != ASK_PYTHON:
-                entry = &store.slab.entries[place]
-                # The fine clock, with or without expiry: its readings are what orders the look-ups of all threads.
-                moment = fine_now()
-                if entry.expiry > moment and moment < store.deadlines.due:
-                    value = entry.value
-                    Py_INCREF(<object> value)
-                    untidy = False
-                    if counted:
-                        lane.hits += 1
-                        untidy = lane_note(lane, moment, place)
-                    guard_looked(lane)
-                    if untidy:
-                        store_tidy(store)
-                    return value
-            elif place == NO_ENTRY and store.deadlines.due == NEVER:
-                if counted:
-                    lane.misses += 1
-                guard_looked(lane)
-                return ABSENT
-            guard_looked(lane)
+        value = look_in_lane(store, key, NULL, hash, counted, &absent)
+        if value != NULL:
+            return value
+        if absent:
+            return ABSENT
     store_enter(store)
     place = store_find(store, key, hash)
     now = about_now(cache, now)
@@ -248,6 +217,10 @@ cdef inline PyObject *fetch(MemoryCache cache, PyObject *key, bint counted) exce
         store_leave(store)
         return ABSENT
     return leave_reaping(cache, now, place, ABSENT)
+
+
+cdef PyObject *find_value(MemoryCache cache, PyObject *key) except NULL:
+    return fetch(cache, key, True)
 
 
 cdef PyObject *leave_reaping(MemoryCache cache, int64_t now, uint32_t expired, PyObject *result) except NULL:
@@ -411,6 +384,10 @@ cdef inline bint put(MemoryCache cache, PyObject *key, PyObject *value, int64_t 
     return True
 
 
+cdef bint store_value(MemoryCache cache, object key, object value, int64_t life) except -1:
+    return put(cache, <PyObject *> key, <PyObject *> value, life, None)
+
+
 cdef object keep_or_put(MemoryCache cache, object key, object value, int64_t life):
     """The live value of a key, or else this one, stored. One atomic step."""
     cdef uint32_t hash = mix(key_hash(<PyObject *> key))
@@ -492,6 +469,18 @@ cdef void detach_all(MemoryCache cache) noexcept:
         flight = flight.next
 
 
+cdef void detach_scope(MemoryCache cache, Scope scope) noexcept:
+    """Loads of one of the functions that share a cache are no longer stored."""
+    cdef Flight flight
+    store_enter(&cache.store)
+    flight = cache.flights
+    while flight is not None:
+        if type_of(<PyObject *> flight.key) == <PyObject *> CallKey and (<CallKey> flight.key).scope is scope:
+            flight.detached = True
+        flight = flight.next
+    store_leave(&cache.store)
+
+
 cdef void unlink(MemoryCache cache, Flight flight) noexcept:
     """In the guard: takes a load out of those under way. Its caller holds it, so nothing is released here."""
     cdef Flight at = cache.flights
@@ -505,7 +494,7 @@ cdef void unlink(MemoryCache cache, Flight flight) noexcept:
     flight.next = None
 
 
-cdef Flight board(MemoryCache cache, Flight mine):
+cdef Flight board(MemoryCache cache, Flight mine, Boarding boarding):
     """The load under way for a key: another's; or `mine`, which now is it, or has landed as the key has a value."""
     cdef Store *store = &cache.store
     cdef PyObject *key = <PyObject *> mine.key
@@ -514,6 +503,8 @@ cdef Flight board(MemoryCache cache, Flight mine):
     cdef uint32_t place
     cdef Flight other
     cdef int same
+    if boarding != SHARED:
+        return take_off(cache, mine, boarding)
     while True:
         other = None                # outside the guard: this may be its last reference
         now = fine_time(cache)
@@ -529,7 +520,7 @@ cdef Flight board(MemoryCache cache, Flight mine):
         same = 0
         other = cache.flights
         while other is not None:
-            if other.hash == mine.hash and not other.detached and not holds(different, other):
+            if other.hash == mine.hash and may_share(other, mine) and not holds(different, other):
                 same = same_key(<PyObject *> other.key, key)
                 if same != 0:
                     break
@@ -540,44 +531,123 @@ cdef Flight board(MemoryCache cache, Flight mine):
             store_leave(store)
             return mine
         if same == 1 and not other.is_alive():
-            # Its thread was left behind in the process that this one was forked from.
+            # Who ran it was left behind in the process that this one was forked from.
             unlink(cache, other)
             store_leave(store)
             continue
+        # Even if the keys turn out to be different: a load that nobody waits for is called off.
+        other.waiting += 1
         store_leave(store)
-        if same == UNSURE and not other.key == mine.key:
-            different.append(other)
-        elif same == 1 or (other.is_alive() and not other.detached):
+        if same == 1:
             return other
+        try:
+            same = 1 if other.key == mine.key else 0
+        except BaseException:
+            leave_flight(cache, other)
+            raise
+        if not same:
+            different.append(other)
         elif not other.is_alive():
-            store_enter(store)
-            unlink(cache, other)
-            store_leave(store)
+            strike(cache, other)
+        elif not other.detached:
+            return other
+        leave_flight(cache, other)
 
 
-cdef object load(MemoryCache cache, Flight flight, object loader, int64_t life):
+cdef bint may_share(Flight other, Flight mine) noexcept:
+    """In the guard: threads wait for threads, tasks for tasks; and nobody for what a write has overtaken."""
+    return not other.detached and not other.lonely and type_of(<PyObject *> other) == type_of(<PyObject *> mine)
+
+
+cdef Flight take_off(MemoryCache cache, Flight mine, Boarding boarding):
+    """Begins a load of its own, whatever is there or under way."""
+    cdef list spared = loads_of_others(cache, <PyObject *> mine.key, mine.hash) if boarding == FRESH else None
+    mine.lonely = boarding == LONELY
+    store_enter(&cache.store)
+    if boarding == FRESH:
+        detach(cache, <PyObject *> mine.key, mine.hash, spared)
+    mine.next = cache.flights
+    cache.flights = mine
+    store_leave(&cache.store)
+    return mine
+
+
+cdef bint leave_flight(MemoryCache cache, Flight flight) noexcept:
+    """One less waits for a load. True if it was the last; then the load, still under way, is called off."""
+    cdef bint last
+    store_enter(&cache.store)
+    flight.waiting -= 1
+    last = flight.waiting == 0 and not flight.landed
+    if last:
+        unlink(cache, flight)
+        flight.detached = True
+    store_leave(&cache.store)
+    if last:
+        flight.call_off()
+    return last
+
+
+cdef void strike(MemoryCache cache, Flight flight) noexcept:
+    """Takes a load off the list that will not land, or whose landing nobody should wait for any more."""
+    store_enter(&cache.store)
+    unlink(cache, flight)
+    flight.detached = True
+    store_leave(&cache.store)
+
+
+cdef object get_or_load(MemoryCache cache, object key, int64_t life, const Loader *loader, Boarding boarding):
+    """What a loader returns, unless its key has a value or another thread is loading it."""
+    cdef ThreadFlight flight, mine
+    while True:
+        mine = ThreadFlight(key, mix(key_hash(<PyObject *> key)))
+        flight = <ThreadFlight> board(cache, mine, boarding)
+        if flight is mine:
+            return mine.value if mine.landed else load(cache, mine, loader, life)
+        if flight.wait():
+            if flight.error is not None:
+                raise flight.error
+            return flight.value
+
+
+cdef object load(MemoryCache cache, Flight flight, const Loader *loader, int64_t life):
     """Runs the loader for everybody who waits."""
     cdef int64_t started = fine_now()
-    cdef bint loaded = False
     try:
-        value = loader()
-        loaded = True
-        book(cache, started, False)
-        put(cache, <PyObject *> flight.key, <PyObject *> value, life, flight)
-        return value
+        value = PyObject_Vectorcall(loader.function, loader.arguments, loader.nargsf, loader.names)
     except BaseException as error:
-        if not loaded:
-            book(cache, started, True)
-        if not flight.landed:
-            store_enter(&cache.store)
-            unlink(cache, flight)
-            store_leave(&cache.store)
-            # An interrupt is meant for this thread; it tells the others nothing about their value.
-            if isinstance(error, Exception):
-                flight.land(None, error)
-            else:
-                flight.abandon()
+        fail(cache, flight, error, started)
         raise
+    deliver(cache, flight, value, started, life)
+    return value
+
+
+cdef bint deliver(MemoryCache cache, Flight flight, object value, int64_t started, int64_t life) except -1:
+    """Books and stores what a load has returned; the flight lands, in any case."""
+    book(cache, started, False)
+    try:
+        return put(cache, <PyObject *> flight.key, <PyObject *> value, life, flight)
+    except BaseException as error:
+        if not flight.landed:
+            crash(cache, flight, error)
+        raise
+
+
+cdef bint fail(MemoryCache cache, Flight flight, object error, int64_t started) except -1:
+    """Books that a load has raised; the flight lands."""
+    book(cache, started, True)
+    return crash(cache, flight, error)
+
+
+cdef bint crash(MemoryCache cache, Flight flight, object error) except -1:
+    store_enter(&cache.store)
+    unlink(cache, flight)
+    store_leave(&cache.store)
+    # An interrupt is meant for who runs the load; it tells the others nothing about their value.
+    if isinstance(error, Exception):
+        flight.land(None, error)
+    else:
+        flight.abandon()
+    return True
 
 
 cdef void book(MemoryCache cache, int64_t started, bint failed) noexcept:
@@ -754,22 +824,15 @@ cdef class MemoryCache:
         (42, 42)
         """
         cdef int64_t life = lifetime(self, ttl)
-        cdef Flight flight, mine
+        cdef Loader call
         cdef PyObject *value
         if not callable(loader):
             raise TypeError(f"loader must be callable, not {type(loader).__name__}")
         value = fetch(self, <PyObject *> key, True)
         if value != ABSENT:
             return owned(value)
-        while True:
-            mine = Flight(key, mix(key_hash(<PyObject *> key)))
-            flight = board(self, mine)
-            if flight is mine:
-                return mine.value if mine.landed else load(self, mine, loader, life)
-            if flight.wait():
-                if flight.error is not None:
-                    raise flight.error
-                return flight.value
+        call = Loader(<PyObject *> loader, NULL, 0, NULL)
+        return get_or_load(self, key, life, &call, SHARED)
 
     def delete(self, key):
         """Remove a key; True if it had a live entry. O(1).
@@ -1187,6 +1250,11 @@ cdef list snapshot(MemoryCache cache):
             Py_DECREF(<object> held[i].value)
         PyMem_RawFree(held)
     return items
+
+
+cdef list keys_in_scope(MemoryCache cache, Scope scope):
+    """The keys of one of the functions that share a cache. In proportion to the size of the cache."""
+    return [item[0] for item in snapshot(cache) if type(item[0]) is CallKey and (<CallKey> item[0]).scope is scope]
 
 
 cdef object pairs_of(object source):

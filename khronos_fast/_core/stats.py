@@ -56,3 +56,16 @@ class CacheStats(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """Return every figure by name, ready for JSON."""
         return {**self._asdict(), "hit_ratio": self.hit_ratio, "usage": self.usage}
+
+
+class CacheInfo(NamedTuple):
+    """What `cache_info()` of a memoized function returns, as in `functools`."""
+
+    hits: int
+    """Calls that were answered from memory."""
+    misses: int
+    """Calls that were not."""
+    maxsize: int | None
+    """The most results it remembers; None for no limit."""
+    currsize: int
+    """The results it remembers now."""

@@ -1,0 +1,558 @@
+"""What `cached` makes of an `async def` function.
+
+A call returns a coroutine, `CachedCoroutine`, that keeps the arguments and looks them up when it is awaited; a hit ends
+it in that same step, without a task, a frame, or an exception that carries the value. A miss goes on in `load`, which
+is an ordinary coroutine that everything is passed on to.
+
+The load runs in a task of its own, and each who waits for it can be cancelled without the others. The last one to be
+cancelled ends the load. (Run in the first caller's task, it would end with that one, whoever else waits.)
+"""
+
+import asyncio
+import types
+from functools import partial
+
+cimport cython
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
+from libc.stdint cimport int64_t
+
+from khronos_fast._core.cached_function cimport CachedFunction, ask_by_key, recall_by_key
+from khronos_fast._core.call_key cimport Call, call_key, positional_count, reraise, tuple_item, tuple_items, tuple_size
+from khronos_fast._core.clock cimport clock_setup, fine_now
+from khronos_fast._core.keys cimport key_hash, mix
+from khronos_fast._core.memo cimport (
+    PyObject_Vectorcall,
+    fill_in,
+    install_vectorcall,
+    owned,
+    recall,
+    refuse,
+    vectorcallfunc,
+)
+from khronos_fast._core.memory cimport (
+    FRESH,
+    LONELY,
+    Boarding,
+    MemoryCache,
+    board,
+    deliver,
+    fail,
+    leave_flight,
+    strike,
+)
+from khronos_fast._core.task_flight cimport TaskFlight
+from khronos_fast._core.task_flight import within
+
+cdef extern from *:
+    """
+    /* Sets StopIteration with a value and takes over the reference to that. From Python 3.12 on it is how `await` gets
+       a value from anything but Python's own coroutines, and making one takes longer than all the rest. So one is kept
+       and used again while nobody else has it: `await` drops it at once. What it carries goes with the coroutine, which
+       `await` drops next. */
+    #if PY_VERSION_HEX >= 0x030C0000
+      static PyStopIterationObject *kf_kept = NULL;
+      static inline int kf_kept_is_ours(void) {
+      #ifdef Py_GIL_DISABLED
+          return 0;
+      #else
+          return kf_kept != NULL && Py_REFCNT(kf_kept) == 1;
+      #endif
+      }
+      static void kf_stop_iteration(PyObject *value) {
+          if (!kf_kept_is_ours() || kf_kept->traceback != NULL || kf_kept->context != NULL || kf_kept->dict != NULL) {
+              PyStopIterationObject *fresh = (PyStopIterationObject *)PyObject_CallNoArgs(PyExc_StopIteration);
+              if (fresh == NULL) {
+                  Py_DECREF(value);
+                  return;
+              }
+              Py_XSETREF(kf_kept, fresh);
+          }
+          Py_XSETREF(kf_kept->value, value);
+          PyErr_SetRaisedException(Py_NewRef((PyObject *)kf_kept));
+      }
+      static inline void kf_forget_value(void) {
+          if (kf_kept_is_ours()) Py_CLEAR(kf_kept->value);
+      }
+    #else
+      static void kf_stop_iteration(PyObject *value) {
+          /* By hand, as a tuple or an exception would else be taken apart. */
+          PyObject *error = PyObject_CallOneArg(PyExc_StopIteration, value);
+          Py_DECREF(value);
+          if (error == NULL) return;
+          PyErr_SetObject(PyExc_StopIteration, error);
+          Py_DECREF(error);
+      }
+      #define kf_forget_value() ((void)0)
+    #endif
+    static void kf_warn_never_awaited(PyObject *function) {
+        PyObject *name;
+    #if PY_VERSION_HEX >= 0x030C0000
+        PyObject *error = PyErr_GetRaisedException();
+    #else
+        PyObject *type, *error, *traceback;
+        PyErr_Fetch(&type, &error, &traceback);
+    #endif
+        name = PyObject_GetAttrString(function, "__qualname__");
+        if (name == NULL || PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine '%S' was never awaited", name) < 0)
+            PyErr_WriteUnraisable(function);
+        Py_XDECREF(name);
+    #if PY_VERSION_HEX >= 0x030C0000
+        PyErr_SetRaisedException(error);
+    #else
+        PyErr_Restore(type, error, traceback);
+    #endif
+    }
+    """
+    void warn_never_awaited "kf_warn_never_awaited"(object function) noexcept
+    void forget_value "kf_forget_value"() noexcept
+    void set_stop_iteration "kf_stop_iteration"(PyObject *value) noexcept
+
+cdef extern from "Python.h":
+    ctypedef int (*visitproc)(PyObject *, void *) noexcept
+    ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
+    ctypedef int (*inquiry)(PyObject *) noexcept
+    ctypedef void (*destructor)(PyObject *) noexcept
+    ctypedef PyObject *(*unaryfunc)(PyObject *) noexcept
+    ctypedef PyObject *(*iternextfunc)(PyObject *) noexcept
+    ctypedef int (*sendfunc)(PyObject *, PyObject *, PyObject **) noexcept
+    ctypedef struct PyAsyncMethods:
+        unaryfunc am_await
+        sendfunc am_send
+    void PyObject_GC_UnTrack(PyObject *object) noexcept
+    ctypedef struct PyTypeObject:
+        destructor tp_dealloc
+        traverseproc tp_traverse
+        inquiry tp_clear
+        iternextfunc tp_iternext
+        PyAsyncMethods *tp_as_async
+    int PYGEN_RETURN, PYGEN_NEXT
+    int PyIter_Send(PyObject *iterator, PyObject *sent, PyObject **result) except -1
+
+cdef enum:
+    AT_HAND = 6     # arguments that a coroutine has room for in itself
+
+cdef enum State:
+    CLOSED
+    CREATED         # not awaited yet: it has its arguments
+    LOADING         # goes on in `inner`
+    RUNNING         # it is just being sent something
+
+clock_setup()
+
+
+cdef object call_coroutine_function(
+    CachedCoroutineFunction memo, PyObject *const *arguments, size_t nargsf, PyObject *names
+):
+    return new_coroutine(memo, arguments, positional_count(nargsf), names, memo.boarding)
+
+
+cdef class CachedCoroutineFunction(CachedFunction):
+    """What `cached` makes of an `async def` function: call it, and await it, as the function itself."""
+
+    # By this and what follows, `inspect` knows it as a coroutine function.
+    cdef readonly object __code__
+
+    def __cinit__(self, function, **_):
+        self.__code__ = code_of(function)
+        self.vectorcall = <vectorcallfunc> call_coroutine_function
+
+    @property
+    def __defaults__(self):
+        return getattr(self.function, "__defaults__", None)
+
+    @property
+    def __kwdefaults__(self):
+        return getattr(self.function, "__kwdefaults__", None)
+
+    def refresh(self, /, *args, **kwargs):
+        """Return a coroutine: call the function now, remember the result in place of an older one, and return it.
+
+        Where it fails, the older one stays. What was being loaded before answers those who wait for it, and is not
+        remembered.
+        """
+        cdef tuple flat = args + tuple(kwargs.values())
+        cdef tuple names = tuple(kwargs)
+        return new_coroutine(self, tuple_items(<PyObject *> flat), len(args), <PyObject *> names, FRESH)
+
+
+install_vectorcall(CachedCoroutineFunction)
+
+
+cdef object code_of(object function):
+    """The code of a coroutine function, in whatever it is wrapped; None if there is none."""
+    while isinstance(function, partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    return getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+
+
+# ---------------------------------------------------------------------- loading
+
+async def load(CachedCoroutineFunction memo, object key, tuple args, dict kwargs, Boarding boarding):
+    """What the function returns, unless its key has a value or another task is loading it."""
+    cdef TaskFlight flight, mine
+    cdef MemoryCache cache = memo.memory
+    cdef bint landed
+    loop = asyncio.get_running_loop()
+    while True:
+        mine = TaskFlight(key, mix(key_hash(<PyObject *> key)), loop)
+        flight = <TaskFlight> board(cache, mine, boarding)
+        if flight is mine:
+            if mine.landed:
+                return mine.value
+            if boarding == LONELY:
+                return await load_alone(memo, mine, args, kwargs)
+            launch(memo, mine, args, kwargs)
+        elif flight.loop is not loop and flight.stands_still():
+            strike(cache, flight)
+            continue
+        try:
+            landed = await flight.wait(loop)
+        except BaseException as error:
+            if leave_flight(cache, flight) and flight.loop is loop and isinstance(error, asyncio.CancelledError):
+                # It was this one's alone. As if it had been awaited here, it first comes to its end.
+                await asyncio.wait((flight.task,))
+            raise
+        if not landed:
+            strike(cache, flight)
+        elif flight.error is not None:
+            raise flight.error.with_traceback(flight.traceback)
+        elif not flight.abandoned:
+            return flight.value
+        elif flight is mine:
+            raise asyncio.CancelledError
+
+
+cdef bint launch(CachedCoroutineFunction memo, TaskFlight flight, tuple args, dict kwargs) except -1:
+    """Has the load run in a task of its own."""
+    running = load_for_all(memo, flight, args, kwargs)
+    try:
+        flight.task = flight.loop.create_task(running)
+        flight.task.add_done_callback(partial(bury, memo.memory, flight))
+    except BaseException as error:
+        running.close()
+        if not flight.landed:
+            fail(memo.memory, flight, error, fine_now())
+        flight.wake()
+        raise
+    return True
+
+
+def bury(MemoryCache cache, TaskFlight flight, _):
+    """The task is over. If it was cancelled before its first step, nobody has been told yet."""
+    if not flight.landed:
+        fail(cache, flight, asyncio.CancelledError(), fine_now())
+        flight.wake()
+
+
+async def load_for_all(CachedCoroutineFunction memo, TaskFlight flight, tuple args, dict kwargs):
+    """Runs the function for everybody who waits; they, and nobody else, get to see what it raises."""
+    within.set(flight)
+    try:
+        await load_alone(memo, flight, args, kwargs)
+    except Exception:
+        pass
+    finally:
+        flight.wake()
+
+
+async def load_alone(CachedCoroutineFunction memo, TaskFlight flight, tuple args, dict kwargs):
+    cdef int64_t started = fine_now()
+    try:
+        value = await memo.function(*args, **kwargs)
+    except BaseException as error:
+        fail(memo.memory, flight, error, started)
+        raise
+    deliver(memo.memory, flight, value, started, memo.life)
+    return value
+
+
+# ---------------------------------------------------------------------- the coroutine
+
+@cython.final
+@cython.freelist(64)
+cdef class CachedCoroutine:
+    """A call of a cached `async def` function. A coroutine like those of Python: to be awaited, once."""
+
+    cdef CachedCoroutineFunction memo
+    cdef PyObject **arguments           # positional ones, then those of the keywords; owned, as the names are
+    cdef PyObject *at_hand[AT_HAND]
+    cdef PyObject *names                # or NULL
+    cdef Py_ssize_t positional, count
+    cdef object inner                   # what it goes on in where it has to load
+    cdef Boarding boarding
+    cdef State state
+    cdef object __weakref__
+
+    @property
+    def __class__(self):
+        # Frameworks ask `inspect.iscoroutine`, which asks for the type of Python's own coroutines.
+        return types.CoroutineType
+
+    @property
+    def __name__(self):
+        return getattr(self.memo, "__name__", self.memo.name)
+
+    @property
+    def __qualname__(self):
+        return getattr(self.memo, "__qualname__", self.memo.name)
+
+    @property
+    def cr_code(self):
+        """As `coroutine.cr_code`: the code of the function."""
+        return self.memo.__code__
+
+    @property
+    def cr_running(self):
+        """As `coroutine.cr_running`."""
+        return self.state == RUNNING
+
+    @property
+    def cr_suspended(self):
+        """As `coroutine.cr_suspended`."""
+        return self.state == LOADING
+
+    @property
+    def cr_await(self):
+        """As `coroutine.cr_await`: what it waits for."""
+        return self.inner
+
+    @property
+    def cr_frame(self):
+        """As `coroutine.cr_frame`; but it has none."""
+        return None
+
+    @property
+    def cr_origin(self):
+        """As `coroutine.cr_origin`; not kept."""
+        return None
+
+    def __await__(self):
+        return self
+
+    def __next__(self):
+        return self.send(None)
+
+    def send(self, value):
+        """Go on, up to the next time it has to wait; as `coroutine.send`."""
+        cdef PyObject *result
+        if step(self, <PyObject *> value, &result) == PYGEN_RETURN:
+            set_stop_iteration(result)
+            reraise()
+        return owned(result)
+
+    def throw(self, *error):
+        """Raise an error where it waits, or at its beginning; as `coroutine.throw`."""
+        if self.state != LOADING:
+            refuse_to_go_on(self)
+            finish(self)
+            return nothing().throw(*error)
+        self.state = RUNNING
+        try:
+            result = self.inner.throw(*error)
+        except BaseException:
+            finish(self)
+            raise
+        self.state = LOADING
+        return result
+
+    def close(self):
+        """Never go on; as `coroutine.close`."""
+        if self.state == RUNNING:
+            refuse_to_go_on(self)
+        inner = self.inner
+        finish(self)
+        if inner is not None:
+            inner.close()
+
+    def __repr__(self):
+        return f"<coroutine object {self.__qualname__} at {<size_t> <PyObject *> self:#x}>"
+
+
+cdef object new_coroutine(
+    CachedCoroutineFunction memo, PyObject *const *arguments, Py_ssize_t positional, PyObject *names, Boarding boarding
+):
+    cdef CachedCoroutine self = CachedCoroutine.__new__(CachedCoroutine)
+    cdef Py_ssize_t i, count = positional + (0 if names == NULL else tuple_size(names))
+    self.arguments = self.at_hand
+    if count > AT_HAND:
+        self.arguments = <PyObject **> PyMem_Malloc(count * sizeof(PyObject *))
+        if self.arguments == NULL:
+            raise MemoryError
+    for i in range(count):
+        Py_INCREF(<object> arguments[i])
+        self.arguments[i] = arguments[i]
+    Py_XINCREF(names)
+    self.names = names
+    self.positional = positional
+    self.count = count
+    self.memo = memo
+    self.boarding = boarding
+    self.state = CREATED
+    return self
+
+
+cdef int step(CachedCoroutine self, PyObject *sent, PyObject **result) except -1:
+    """As PyIter_Send: PYGEN_RETURN or PYGEN_NEXT with a new reference, or an error."""
+    cdef Call call
+    cdef bint filled_in
+    if self.state == CREATED and sent == <PyObject *> None:
+        self.state = RUNNING
+        if self.memo.key_function is None:
+            filled_in = fill_in(self.memo, self.arguments, self.positional, self.names, &call)
+            if filled_in and self.boarding != FRESH:
+                result[0] = recall(self.memo, &call)
+                if result[0] != NULL:
+                    finish(self)
+                    return PYGEN_RETURN
+            return go_on(self, sent, result, &call, filled_in)
+        return go_on(self, sent, result, NULL, True)
+    if self.state != LOADING:
+        refuse_to_go_on(self)
+        raise TypeError("can't send non-None value to a just-started coroutine")
+    self.state = RUNNING
+    return go_on(self, sent, result, NULL, True)
+
+
+cdef int go_on(
+    CachedCoroutine self, PyObject *sent, PyObject **result, const Call *call, bint filled_in
+) except -1:
+    """The long way, and whatever comes after it. `filled_in`: False with an error set."""
+    cdef int outcome
+    try:
+        if self.inner is None:
+            if not filled_in:
+                refuse(self.memo, call)
+            result[0] = begin_by_key(self) if call == NULL else begin(self, call_key(call))
+            if result[0] != NULL:
+                finish(self)
+                return PYGEN_RETURN
+        outcome = PyIter_Send(<PyObject *> self.inner, sent, result)
+    except BaseException:
+        finish(self)
+        raise
+    if outcome == PYGEN_RETURN:
+        finish(self)
+    else:
+        self.state = LOADING
+    return outcome
+
+
+cdef PyObject *begin_by_key(CachedCoroutine self) except? NULL:
+    cdef Call call
+    cdef object key = PyObject_Vectorcall(
+        <PyObject *> self.memo.key_function, self.arguments, self.positional, self.names
+    )
+    cdef PyObject *made = <PyObject *> key
+    ask_by_key(self.memo, &made, &call)
+    return begin(self, call_key(&call))
+
+
+cdef PyObject *begin(CachedCoroutine self, object key) except? NULL:
+    """A new reference to what is remembered; or NULL, and it has to go on in `inner`."""
+    cdef PyObject *value
+    cdef Py_ssize_t i
+    cdef tuple args
+    cdef dict kwargs = {}
+    if self.boarding != FRESH:
+        value = recall_by_key(self.memo, key)
+        if value != NULL:
+            return value
+    args = tuple([<object> self.arguments[i] for i in range(self.positional)])
+    for i in range(self.positional, self.count):
+        kwargs[<object> tuple_item(self.names, i - self.positional)] = <object> self.arguments[i]
+    self.inner = load(self.memo, key, args, kwargs, self.boarding)
+    drop_arguments(self)
+    return NULL
+
+
+cdef inline void finish(CachedCoroutine self) noexcept:
+    self.state = CLOSED
+    self.inner = None
+    drop_arguments(self)
+
+
+cdef inline void drop_arguments(CachedCoroutine self) noexcept:
+    cdef PyObject **arguments = self.arguments
+    cdef PyObject *names = self.names
+    cdef Py_ssize_t i, count = self.count
+    # Dropping one may run Python code that comes back here.
+    self.arguments = NULL
+    self.names = NULL
+    self.count = self.positional = 0
+    for i in range(count):
+        Py_DECREF(<object> arguments[i])
+    Py_XDECREF(names)
+    if arguments != self.at_hand:
+        PyMem_Free(arguments)
+
+
+def nothing():
+    """Somewhere to raise an error that was thrown in, in whichever of the ways this may be done."""
+    yield
+
+
+cdef bint refuse_to_go_on(CachedCoroutine self) except -1:
+    if self.state == RUNNING:
+        raise ValueError("coroutine already executing")
+    if self.state == CLOSED:
+        raise RuntimeError("cannot reuse already awaited coroutine")
+    return True
+
+
+# ---------------------------------------------------------------------- the coroutine's slots
+
+cdef PyObject *iterate(CachedCoroutine self) except? NULL:
+    """What `await` calls from Python 3.12 on; up to then it calls `step`."""
+    cdef PyObject *result
+    if step(self, <PyObject *> None, &result) == PYGEN_RETURN:
+        if result != <PyObject *> None:
+            set_stop_iteration(result)
+        return NULL
+    return result
+
+
+cdef PyObject *awaited(PyObject *self) noexcept:
+    Py_INCREF(<object> self)
+    return self
+
+
+cdef traverseproc attributes_traverse = (<PyTypeObject *> CachedCoroutine).tp_traverse
+cdef destructor attributes_dealloc = (<PyTypeObject *> CachedCoroutine).tp_dealloc
+cdef inquiry attributes_clear = (<PyTypeObject *> CachedCoroutine).tp_clear
+
+
+cdef int coroutine_traverse(PyObject *self, visitproc visit, void *arg) noexcept:
+    cdef PyObject **arguments = (<CachedCoroutine> self).arguments
+    cdef Py_ssize_t i, count = (<CachedCoroutine> self).count
+    cdef int stop
+    for i in range(count):
+        stop = visit(arguments[i], arg)
+        if stop:
+            return stop
+    return attributes_traverse(self, visit, arg)
+
+
+cdef void coroutine_dealloc(PyObject *self) noexcept:
+    # As `__dealloc__`, which would save and restore the current error every time.
+    PyObject_GC_UnTrack(self)
+    if (<CachedCoroutine> self).state == CREATED:
+        warn_never_awaited((<CachedCoroutine> self).memo)
+        drop_arguments(<CachedCoroutine> self)
+    forget_value()
+    attributes_dealloc(self)
+
+
+cdef int coroutine_clear(PyObject *self) noexcept:
+    drop_arguments(<CachedCoroutine> self)
+    return attributes_clear(self)
+
+
+(<PyTypeObject *> CachedCoroutine).tp_traverse = coroutine_traverse
+(<PyTypeObject *> CachedCoroutine).tp_clear = coroutine_clear
+(<PyTypeObject *> CachedCoroutine).tp_dealloc = coroutine_dealloc
+(<PyTypeObject *> CachedCoroutine).tp_iternext = <iternextfunc> iterate
+(<PyTypeObject *> CachedCoroutine).tp_as_async.am_await = awaited
+(<PyTypeObject *> CachedCoroutine).tp_as_async.am_send = <sendfunc> step

@@ -1,0 +1,17 @@
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, Self, TypeVar
+
+from khronos_fast._core.call_key import Scope
+
+_P = ParamSpec("_P")
+_R_co = TypeVar("_R_co", covariant=True)
+
+class Memo(Generic[_P, _R_co]):
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[_P, _R_co]
+    @property
+    def scope(self) -> Scope | None: ...
+    def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self: ...

@@ -1,0 +1,108 @@
+"""A load that a task runs and other tasks wait for, of the same event loop and of others.
+
+Each who waits has a future of its own, in its own loop, so that cancelling one reaches nobody else. A loop may die, or
+stand still, with a load under way: who waits for it from another loop looks after it now and then.
+
+Circles are found in a graph whose nodes are loads: a load waits for another one if any task does that was begun within
+it. What is begun within a load is known by a context variable, which tasks inherit. So a task that a load leaves behind
+in the background counts as part of it as long as the load is under way.
+"""
+
+import asyncio
+from contextvars import ContextVar
+
+from khronos_fast._core.flight import circle
+
+from khronos_fast._core.flight cimport Flight
+
+# Seconds between two looks at a loop of another thread.
+cdef double LOOK_AFTER = 0.05
+
+# The load that this task runs, or was begun within.
+within = ContextVar("khronos_fast.within", default=None)
+
+
+cdef class TaskFlight(Flight):
+    """A load that a task runs and other tasks wait for."""
+
+    def __cinit__(self, key, hash, loop):
+        self.loop = loop
+        self.waiters = {}
+        self.waits = []
+
+    cdef void land(self, object value, object error) noexcept:
+        if error is not None:
+            self.traceback = error.__traceback__
+        Flight.land(self, value, error)
+
+    cdef void call_off(self) noexcept:
+        try:
+            if asyncio._get_running_loop() is self.loop:
+                self.task.cancel()
+            else:
+                self.loop.call_soon_threadsafe(self.task.cancel)
+        except Exception:
+            pass        # its loop has been closed: nothing runs there any more
+
+    cdef bint stands_still(self) except -1:
+        """Whether its loop runs no more, or not now."""
+        return self.loop.is_closed() or not self.loop.is_running()
+
+    cdef bint wake(self) except -1:
+        """It has landed: let all go on who wait for it."""
+        here = asyncio._get_running_loop()
+        for waiter in list(self.waiters):
+            try:
+                if waiter.get_loop() is here:
+                    release(waiter)
+                else:
+                    waiter.get_loop().call_soon_threadsafe(release, waiter)
+            except RuntimeError:
+                pass    # that loop has been closed, and who waited there with it
+        return True
+
+    async def wait(self, loop):
+        """Until it has landed; False where it does not, as its loop stands still."""
+        cdef TaskFlight inside = within.get()
+        waiter = loop.create_future()
+        # Whoever lands it first says so and then looks who waits; so of the two, one sees the other.
+        self.waiters[waiter] = None
+        if inside is not None:
+            inside.waits.append(self)
+        try:
+            if self.landed:
+                return True
+            if inside is not None and leads_to(self, inside):
+                raise circle(self)
+            if loop is self.loop:
+                await waiter
+            while not self.landed:
+                await asyncio.wait((waiter,), timeout=LOOK_AFTER)
+                if not self.landed and self.stands_still():
+                    return False
+            return True
+        finally:
+            self.waiters.pop(waiter, None)
+            if inside is not None:
+                inside.waits.remove(self)
+
+
+def release(waiter):
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+cdef bint leads_to(TaskFlight start, TaskFlight goal) except -1:
+    """Whether a load waits, itself or through others, for another. Each visited once."""
+    cdef TaskFlight flight
+    cdef set seen = set()
+    cdef list ahead = [start]
+    while ahead:
+        flight = ahead.pop()
+        if flight.landed or flight in seen:
+            continue
+        if flight is goal:
+            return True
+        seen.add(flight)
+        ahead.extend(flight.waits)
+    return False
