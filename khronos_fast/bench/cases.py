@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from khronos_fast.bench.candidate import Found
 from khronos_fast.bench.contender import Present
-from khronos_fast.bench.loops import miss_counter, timed_loop
+from khronos_fast.bench.loops import LoopMaker, miss_counter, timed_loop
 
 KeysOfRound = Callable[[], Sequence[Any]]
 """The keys of the round that is on: the same for every contender."""
@@ -18,11 +19,21 @@ class KeysMissingError(AssertionError):
 class Passes:
     """Runs a statement over the same keys as many times as a sample needs."""
 
-    def __init__(self, present: Present, cache: Any, statement: str, keys: Sequence[Any], sample_ns: int) -> None:
+    def __init__(
+        self,
+        present: Found,
+        cache: Any,
+        statement: str,
+        keys: Sequence[Any],
+        sample_ns: int,
+        *,
+        target: str = "key",
+        make_loop: LoopMaker = timed_loop,
+    ) -> None:
         self._present = present
         self._cache = cache
         self._names = present.names(cache)
-        self._loop = timed_loop(statement, self._names)
+        self._loop = make_loop(statement, self._names, target)
         self._keys = keys
         self._loop(keys, 1, self._names)  # the first pass also warms up; only the second says how long one takes
         self._passes = max(1, math.ceil(sample_ns / max(1, self._loop(keys, 1, self._names))))
@@ -72,7 +83,7 @@ class Slices:
 
     def __init__(
         self,
-        present: Present,
+        present: Found,
         cache: Any,
         statement: str,
         keys_of_round: KeysOfRound,
@@ -80,11 +91,12 @@ class Slices:
         sample_ns: int,
         least: int,
         target: str = "key",
+        make_loop: LoopMaker = timed_loop,
     ) -> None:
         self._present = present
         self._cache = cache
         self._names = present.names(cache)
-        self._loop = timed_loop(statement, self._names, target)
+        self._loop = make_loop(statement, self._names, target)
         self._keys_of_round = keys_of_round
         keys = keys_of_round()
         once = self._loop(keys[:least], 1, self._names) / min(least, len(keys))

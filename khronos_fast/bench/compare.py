@@ -1,7 +1,7 @@
 """Compares a run with an earlier one.
 
-The change of a median says as much about the machine's mood as about the code. The change of the ratio to the floor,
-`dict`, measured in the same rounds, is what carries over.
+The change of a median says as much about the machine's mood as about the code. The change of the ratio to the
+floor (`dict`, or what a group has in its place), measured in the same rounds, is what carries over.
 """
 
 import json
@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from khronos_fast.bench.contenders import FLOOR
 from khronos_fast.bench.report import OURS, Measured
 from khronos_fast.bench.tables import Table
 
 LEGEND = """\
-Change since an earlier report, {name}: of the medians, and of "x dict", which says how many times as good as a dict a
-contender was in the same rounds. The latter carries over between runs and machines."""
+Change since an earlier report, {name}: of the medians, and of "x dict" or another floor, which says how many times as
+good as that one a contender was in the same rounds. The latter carries over between runs and machines."""
 NOTHING = "nothing to compare: the two runs have no workload and contender in common"
 
 Row = tuple[str, str, str]
@@ -35,7 +34,8 @@ class Earlier:
     name: str
     medians: Mapping[Row, float]
     units: Mapping[Row, str]
-    to_floor: Mapping[Row, float]
+    ratios: Mapping[tuple[Row, str], float]
+    """By the row and whom it was compared with."""
 
 
 def read_earlier(path: Path) -> Earlier:
@@ -51,29 +51,29 @@ def read_earlier(path: Path) -> Earlier:
         medians = {_row(row): float(row["median"]) for row in results}
         units = {_row(row): str(row["unit"]) for row in results}
         ratios = [cast("dict[str, Any]", row) for row in report.get("ratios", [])]
-        to_floor = {_row(row): float(row["ratio"]) for row in ratios if row["to"] == FLOOR and row["ratio"]}
+        ratio_of = {(_row(row), str(row["to"])): float(row["ratio"]) for row in ratios if row["ratio"]}
     except (KeyError, TypeError, ValueError, AttributeError):
         raise CompareError(f"{path}: not a report of this bench; --compare takes a file that --json wrote") from None
-    return Earlier(path.name, medians, units, to_floor)
+    return Earlier(path.name, medians, units, ratio_of)
 
 
 def comparisons(measured: list[Measured], earlier: Earlier) -> Iterator[Table]:
     """A table per workload that both runs have."""
     for one in measured:
-        unit = one.workload.unit
+        unit, floor = one.workload.unit, one.workload.floor
         common = [name for name in one.outcome.samples if _has(earlier, one, name)]
         if not common:
             continue
         table = Table(
             f"{one.full_name}: change since {earlier.name}",
-            ["contender", f"{unit.name}\nbefore", "now", "change", "x dict\nbefore", "now", "change"],
+            ["contender", f"{unit.name}\nbefore", "now", "change", f"x {floor}\nbefore", "now", "change"],
         )
-        to_floor = {ratio.contender: ratio.ratio for ratio in one.ratios() if ratio.to == FLOOR}
+        to_floor = {ratio.contender: ratio.ratio for ratio in one.ratios() if ratio.to == floor}
         for number, name in enumerate(common):
             if name in OURS:
                 table.ours.add(number)
             before, now = earlier.medians[_place(one, name)], statistics.median(one.outcome.samples[name])
-            ratios = _ratio_cells(earlier.to_floor.get(_place(one, name)), to_floor.get(name))
+            ratios = _ratio_cells(earlier.ratios.get((_place(one, name), floor)), to_floor.get(name))
             table.rows.append([name, unit.text(before), unit.text(now), _change(before, now), *ratios])
         new = [name for name in one.outcome.samples if name not in common]
         if new:

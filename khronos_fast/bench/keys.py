@@ -7,8 +7,11 @@ request never gives it that object.
 import random
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import TypeVar
 
 SEED = 20_261_122
+
+Key = TypeVar("Key")
 
 
 def make_keys(count: int, tag: str = "profile", start: int = 0) -> list[str]:
@@ -16,12 +19,25 @@ def make_keys(count: int, tag: str = "profile", start: int = 0) -> list[str]:
     return hashed([f"user:{number}:{tag}" for number in range(start, start + count)])
 
 
-def make_values(keys: Sequence[str]) -> list[str]:
+def make_ints(count: int) -> list[int]:
+    """New `int` objects, equal for equal arguments; too big for those that Python makes only once."""
+    return [1_000_000 + number for number in range(count)]
+
+
+def make_arguments(count: int) -> list[tuple[str, int, str, str]]:
+    """The arguments of calls: a `str`, an `int` and two more `str`, all new objects, equal for equal arguments."""
+    users, numbers = make_keys(count), make_ints(count)
+    orders = hashed([f"by-{number % 5}" for number in range(count)])
+    locales = hashed([f"locale-{number % 3}" for number in range(count)])
+    return list(zip(users, numbers, orders, locales, strict=True))
+
+
+def make_values(keys: Sequence[object]) -> list[str]:
     """A value of its own for each key. All contenders store the same ones: where they lie in memory is no merit."""
     return [f"value of {key}" for key in keys]
 
 
-def shuffled(keys: Sequence[str], seed: int = SEED) -> list[str]:
+def shuffled(keys: Sequence[Key], seed: int = SEED) -> list[Key]:
     """The same objects in an order that neither the allocator nor a hash table has."""
     return random.Random(seed).sample(keys, len(keys))
 

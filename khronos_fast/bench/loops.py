@@ -5,7 +5,7 @@ that it meets, and contenders that shared one would undo each other's specialisa
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from textwrap import dedent, indent
 from typing import Any, cast
 
@@ -14,11 +14,15 @@ from khronos_fast.bench.contender import Calls
 Clock = Callable[[], int]
 Loop = Callable[[Iterable[Any], int, dict[str, object]], int]
 """(keys, passes, the names that the statement uses) -> nanoseconds."""
+LoopMaker = Callable[[str, Iterable[str], str], Loop]
+"""(statement, the names that it uses, what it calls a key) -> the loop that times it."""
+Run = Callable[[Coroutine[Any, Any, int]], int]
+"""Runs a coroutine in an event loop until it is done."""
 
 ON_MISS = "{on_miss}"
 
 _TIMED = """
-def loop(keys, passes, clock{parameters}):
+{define} loop(keys, passes, clock{parameters}):
     start = clock()
     for _ in range(passes):
         for {target} in keys:
@@ -43,6 +47,21 @@ def timed_loop(statement: str, names: Iterable[str], target: str = "key", clock:
         return cast(int, function(keys, passes, clock, **values))
 
     return run
+
+
+def awaiting_loop(
+    run: Run, statement: str, names: Iterable[str], target: str = "key", clock: Clock = time.perf_counter_ns
+) -> Loop:
+    """The same loop inside one coroutine, so that the statement may await; the clock runs inside it as well.
+
+    Entering the event loop and leaving it is therefore not timed, and it costs a key what the plain loop costs.
+    """
+    function = _function(_TIMED, statement, names, depth=3, target=target, define="async def")
+
+    def run_it(keys: Iterable[Any], passes: int, values: dict[str, object]) -> int:
+        return run(function(keys, passes, clock, **values))
+
+    return run_it
 
 
 def miss_counter(
@@ -73,9 +92,10 @@ def empty_loop(target: str = "key") -> Loop:
 
 
 def _function(
-    template: str, statement: str, names: Iterable[str], depth: int, target: str = "key"
+    template: str, statement: str, names: Iterable[str], depth: int, target: str = "key", define: str = "def"
 ) -> Callable[..., Any]:
     source = template.format(
+        define=define,
         parameters="".join(f", {name}" for name in names),
         target=target,
         statement=indent(dedent(statement), "    " * depth),

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from khronos_fast.bench.contender import Missing, Present
-from khronos_fast.bench.contenders import ALL, FLOOR
+from khronos_fast.bench import contenders, memoizers
+from khronos_fast.bench.candidate import Candidate, Found, Missing
 from khronos_fast.bench.machine import describe_machine
 from khronos_fast.bench.ratios import Ratio, all_ratios
 from khronos_fast.bench.request_log import RequestLog
@@ -16,7 +16,8 @@ from khronos_fast.bench.rounds import Outcome
 from khronos_fast.bench.workload import Workload
 
 FORMAT = 1
-OURS = tuple(contender.name for contender in ALL if contender.ours)
+CANDIDATES: tuple[Candidate, ...] = (*contenders.ALL, *memoizers.ALL)
+OURS = tuple(candidate.name for candidate in CANDIDATES if candidate.ours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Measured:
 
     def ratios(self) -> Iterator[Ratio]:
         """Every ratio that is worth keeping."""
-        return all_ratios(self.workload.unit, self.outcome.samples, OURS, FLOOR)
+        return all_ratios(self.workload.unit, self.outcome.samples, OURS, self.workload.floor)
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Report:
     """One run."""
 
     quick: bool
-    present: Sequence[Present]
+    present: Sequence[Found]
     missing: Sequence[Missing]
     log: RequestLog | None = None
     measured: list[Measured] = field(default_factory=list)

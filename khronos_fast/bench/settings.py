@@ -13,6 +13,8 @@ class Settings:
     sample_ns: int = 20 * MILLISECOND
     """A sample lasts at least this long, so that a timer interrupt (some µs) stays below a thousandth of it."""
     entries: int = 10_000
+    memo_entries: int = 1_000
+    """Results that a decorated function remembers: what `cached` does by default. Few functions are given more."""
     fresh_keys: int = 200_000
     """New keys made for each round where every set has to be one of a key not seen before."""
     least_slice: int = 20_000

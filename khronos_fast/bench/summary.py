@@ -3,9 +3,10 @@
 import statistics
 from collections.abc import Sequence
 
-from khronos_fast.bench.contender import Contender, Present
-from khronos_fast.bench.contenders import ALL
+from khronos_fast.bench import contenders, memoizers
+from khronos_fast.bench.candidate import Candidate, Found
 from khronos_fast.bench.machine import describe_machine, gil_text
+from khronos_fast.bench.memoizer import Kind
 from khronos_fast.bench.ratios import paired, spread
 from khronos_fast.bench.report import OURS, Measured, Report
 from khronos_fast.bench.settings import Settings
@@ -71,6 +72,7 @@ def table_of(measured: Measured) -> Table:
 
 def _heading_of(ours: str, praise: str) -> str:
     package, _, form = ours.partition(" ")
+    form = form.replace(" (", "\n(")  # a narrow column for each, or four of them would not fit a terminal
     return f"{package}\n{form} is\nN.NNx {praise}"
 
 
@@ -85,10 +87,9 @@ def list_groups(groups: Sequence[Group], settings: Settings) -> Table:
 
 def list_contenders(report: Report) -> Table:
     """Who is measured, in which version, and how each is called."""
-    versions = {present.name: present.version for present in report.present}
-    versions |= {missing.contender.name: f"missing ({missing.reason})" for missing in report.missing}
+    versions = _versions(report)
     table = Table("Contenders", ["contender", "version", "policy", "lifetimes", "threads", "called as"], numbers=False)
-    for number, contender in enumerate(ALL):
+    for number, contender in enumerate(contenders.ALL):
         if contender.ours:
             table.ours.add(number)
         calls = contender.calls
@@ -105,8 +106,33 @@ def list_contenders(report: Report) -> Table:
     return table
 
 
-def _with_version(present: Present) -> str:
-    contender: Contender = present.contender
+def list_memoizers(report: Report) -> Table:
+    """The same for decorators."""
+    versions = _versions(report)
+    table = Table("Decorators", ["decorator", "version", "policy", "lifetimes", "of", "called as"], numbers=False)
+    for number, memoizer in enumerate(memoizers.ALL):
+        if memoizer.ours:
+            table.ours.add(number)
+        table.rows.append(
+            [
+                memoizer.name,
+                versions.get(memoizer.name, "-"),
+                memoizer.remark,
+                memoizer.lifetimes,
+                ", ".join(kind.value for kind in Kind if kind in memoizer.kinds),
+                "; ".join(filter(None, [memoizer.decorator, memoizer.for_methods])),
+            ]
+        )
+    return table
+
+
+def _versions(report: Report) -> dict[str, str]:
+    versions = {present.name: present.version for present in report.present}
+    return versions | {missing.contender.name: f"missing ({missing.reason})" for missing in report.missing}
+
+
+def _with_version(present: Found) -> str:
+    contender: Candidate = present.contender
     return f"{contender.distribution} {present.version}"
 
 

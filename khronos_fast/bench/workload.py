@@ -3,7 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from khronos_fast.bench.candidate import Found
 from khronos_fast.bench.contender import Present, Role
+from khronos_fast.bench.contenders import FLOOR
+from khronos_fast.bench.memoizer import Kind, PresentMemoizer
 from khronos_fast.bench.request_log import RequestLog
 from khronos_fast.bench.rounds import Outcome, Tick
 from khronos_fast.bench.settings import Settings
@@ -15,14 +18,18 @@ class Context:
     """What a workload may use."""
 
     settings: Settings
-    present: tuple[Present, ...]
+    present: tuple[Found, ...]
     log: Callable[[], RequestLog]
     """Loads the request log at the first call; most workloads need none."""
     tick: Tick
 
     def with_role(self, role: Role) -> list[Present]:
-        """The contenders that take part in one of the comparisons."""
-        return [present for present in self.present if role in present.contender.roles]
+        """The caches that take part in one of the comparisons."""
+        return [one for one in self.present if isinstance(one, Present) and role in one.contender.roles]
+
+    def memoizers(self, kind: Kind) -> list[PresentMemoizer]:
+        """The decorators that take functions of this kind."""
+        return [one for one in self.present if isinstance(one, PresentMemoizer) and kind in one.contender.kinds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,8 @@ class Workload:
     run: Callable[[Context], Outcome]
     curve: tuple[str, float] | None = None
     """(the curve's name, this workload's place on its x axis), where several workloads make one curve."""
+    floor: str = FLOOR
+    """The contender that all others are compared with, because that is what carries over between machines."""
 
 
 @dataclass(frozen=True, slots=True)

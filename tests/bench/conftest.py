@@ -2,10 +2,11 @@ import sys
 
 import pytest
 
-from khronos_fast.bench.contenders import ALL
+from khronos_fast.bench.candidate import STANDARD
+from khronos_fast.bench.report import CANDIDATES
 from khronos_fast.bench.settings import Settings
 
-RIVALS = {contender.module for contender in ALL if not contender.ours and contender.module != "builtins"}
+RIVALS = {one.module for one in CANDIDATES if not one.ours and one.distribution != STANDARD}
 
 
 @pytest.fixture
@@ -15,6 +16,7 @@ def tiny() -> Settings:
         rounds=2,
         sample_ns=10_000,
         entries=64,
+        memo_entries=64,
         fresh_keys=200,
         least_slice=50,
         zipf_keys=100,

@@ -39,6 +39,7 @@ WORKLOADS = {
         "scaling-16",
         "scaling-64",
     },
+    "memo": {"hit-str", "hit-int", "hit-call", "hit-method", "miss", "async-hit", "async-miss"},
     "hit-ratio": {"size-1%", "size-10%"},
     "threads": {"get-1", "get-2", "mixed-1", "mixed-2"},
 }
@@ -90,12 +91,36 @@ def test_with_no_rival_and_no_rich(tiny, capsys, tmp_path):
     out = capsys.readouterr().out
     assert "missing: cachebox (not installed)" in out
     assert "missing: theine (not installed)" in out
+    assert "missing: async-lru (not installed)" in out
     assert "* khronos_fast (ttl)" in out
     assert "cachebox LRUCache" not in out
     report = json.loads(json_file.read_text())
     assert report["missing"]["moka-py Moka"] == "not installed"
+    assert report["missing"]["aiocache cached"] == "not installed"
     assert {row["contender"] for row in report["results"]} == {"dict", "khronos_fast (ttl)", "khronos_fast (no ttl)"}
     assert set(report["versions"]) == {"python", "khronos-fast"}
+
+
+@pytest.mark.usefixtures("no_rivals", "no_rich")
+@pytest.mark.parametrize(
+    ("workload", "floor", "ours"),
+    [
+        ("hit-str", "functools.lru_cache", ["khronos_fast lru_cache (ttl)", "khronos_fast cached (ttl)"]),
+        ("async-hit", "empty coroutine", ["khronos_fast cached (ttl)", "khronos_fast cached (no ttl)"]),
+    ],
+)
+def test_decorators_are_compared_with_a_floor_of_their_own(workload, floor, ours, tiny, capsys, tmp_path):
+    json_file = tmp_path / "out.json"
+    assert main(["--only", f"memo/{workload}", "--json", str(json_file)], tiny) == cli.DONE
+    out = capsys.readouterr().out
+    report = json.loads(json_file.read_text())
+    to_floor = {row["contender"] for row in report["ratios"] if row["to"] == floor}
+    assert to_floor == {row["contender"] for row in report["results"]} - {floor}
+    for name in ours:
+        assert name in to_floor or report["missing"][name] == f"khronos_fast has no {name.split()[1]}"
+    assert main(["--only", f"memo/{workload}", "--compare", str(json_file)], tiny) == cli.DONE
+    assert f"x {floor}" in capsys.readouterr().out
+    assert f"* {ours[0]}" in out or ours[0] in report["missing"]
 
 
 @pytest.mark.usefixtures("no_rivals")
@@ -150,6 +175,7 @@ def test_list(capsys):
     assert "threads/mixed-2" in out
     assert "cachebox VTTLCache" in out
     assert "insert(key, value, ttl)" in out
+    assert "functools.lru_cache(maxsize=size)" in out
     assert platform.python_version() in out
 
 
@@ -163,7 +189,7 @@ def test_help_helps_with_examples(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "memroy"], "no group 'memroy'; there are memory, hit-ratio, threads"),
+        (["--only", "memroy"], "no group 'memroy'; there are memory, memo, hit-ratio, threads"),
         (["--only", "memory/gethit"], "no workload 'memory/gethit'; there are memory/get-hit, memory/subscript-hit"),
         (["--only", "memory/"], "no workload 'memory/'"),
         (["--rounds", "0"], "at least 1"),

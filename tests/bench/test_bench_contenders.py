@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from khronos_fast.bench import contender as contender_module
+from khronos_fast.bench import candidate
+from khronos_fast.bench.candidate import Missing
 from khronos_fast.bench.cases import fill, misses
-from khronos_fast.bench.contender import Contender, Missing, Present, Role, Safety, look_for
+from khronos_fast.bench.contender import Contender, Present, Role, Safety, look_for
 from khronos_fast.bench.contenders import ALL, FLOOR, cachebox, cachetools
 from khronos_fast.bench.keys import make_keys, make_values
 from khronos_fast.bench.loops import timed_loop
@@ -145,7 +146,7 @@ def test_what_is_not_thread_safe_says_so():
 def test_who_switches_the_gil_on_is_remembered(monkeypatch: pytest.MonkeyPatch):
     """A free-threaded Python switches it on for everyone when one extension asks for it."""
     answers = iter([False, True, True, True])
-    monkeypatch.setattr(contender_module, "gil_enabled", lambda: next(answers))
+    monkeypatch.setattr(candidate, "gil_enabled", lambda: next(answers))
     assert found(BY_NAME[FLOOR]).switched_gil_on
     assert not found(BY_NAME[FLOOR]).switched_gil_on
 

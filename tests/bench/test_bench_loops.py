@@ -1,5 +1,6 @@
 """The generated loops and the keys they run over."""
 
+import asyncio
 from dataclasses import replace
 from itertools import count
 
@@ -8,8 +9,8 @@ import pytest
 from khronos_fast.bench.cases import Fills, KeysMissingError, Passes, Slices, filled
 from khronos_fast.bench.contender import Calls, Present, look_for
 from khronos_fast.bench.contenders import ALL, floor, lru_dict, theine
-from khronos_fast.bench.keys import Zipf, fresh_keys, make_keys, shuffled
-from khronos_fast.bench.loops import miss_counter, read_through, timed_loop
+from khronos_fast.bench.keys import Zipf, fresh_keys, make_arguments, make_ints, make_keys, shuffled
+from khronos_fast.bench.loops import awaiting_loop, miss_counter, read_through, timed_loop
 
 
 @pytest.fixture
@@ -31,6 +32,25 @@ def test_several_targets():
     seen: dict[str, int] = {}
     timed_loop("seen[key] = ttl", ["seen"], "key, ttl")([("a", 1), ("b", 2)], 1, {"seen": seen})
     assert seen == {"a": 1, "b": 2}
+
+
+def test_a_loop_that_awaits_times_itself_inside_the_event_loop():
+    seen: list[str] = []
+    clock_in_loop: list[bool] = []
+    ticks = count(100, 7)
+
+    def clock() -> int:
+        clock_in_loop.append(asyncio.get_running_loop() is not None)
+        return next(ticks)
+
+    async def append(key: str) -> None:
+        await asyncio.sleep(0)
+        seen.append(key)
+
+    loop = awaiting_loop(asyncio.run, "await append(key)", ["append"], clock=clock)
+    assert loop("abc", 2, {"append": append}) == 7
+    assert seen == ["a", "b", "c", "a", "b", "c"]
+    assert clock_in_loop == [True, True]
 
 
 def test_contenders_never_share_a_code_object():
@@ -115,6 +135,15 @@ def test_keys_are_equal_but_not_identical():
     first, second = make_keys(100), make_keys(100)
     assert first == second
     assert not any(one is other for one, other in zip(first, second, strict=True))
+
+
+def test_other_arguments_are_too():
+    assert make_ints(100) == make_ints(100)
+    assert not any(one is other for one, other in zip(make_ints(100), make_ints(100), strict=True))
+    first, second = make_arguments(100), make_arguments(100)
+    assert first == second
+    for one, other in zip(first, second, strict=True):
+        assert not any(this is that for this, that in zip(one, other, strict=True))
 
 
 def test_shuffled_is_another_order_of_the_same_keys_and_always_the_same_one():

@@ -11,8 +11,9 @@ from khronos_fast.bench.compare import CompareError, comparisons, read_earlier
 from khronos_fast.bench.contender import Present, look_for
 from khronos_fast.bench.contenders import floor
 from khronos_fast.bench.plot import plot
+from khronos_fast.bench.plot.drawing import LEFT
 from khronos_fast.bench.progress import PlainLines, progress
-from khronos_fast.bench.report import Measured, Report
+from khronos_fast.bench.report import CANDIDATES, Measured, Report
 from khronos_fast.bench.rounds import Outcome
 from khronos_fast.bench.summary import heading, table_of
 from khronos_fast.bench.tables import Table, plain_table, print_table, rich_is_wanted
@@ -44,6 +45,11 @@ def test_a_table_has_a_row_per_contender_and_the_ratio_to_ours():
         ["rival", "120.0", "80.0", "400.0", "267 %", "2.00x"],
     ]
     assert table.ours == {1}
+
+
+def test_the_heading_of_a_form_with_a_name_is_narrow():
+    table = table_of(measured({"khronos_fast lru_cache (no ttl)": [1.0]}))
+    assert table.columns[-1] == "khronos_fast\nlru_cache\n(no ttl) is\nN.NNx as fast"
 
 
 def test_a_single_sample_has_no_spread():
@@ -140,6 +146,11 @@ def test_the_plot_is_well_formed_and_shows_every_number():
     assert "prefers-color-scheme: dark" in svg
 
 
+def test_every_name_fits_left_of_the_bars():
+    widest = 7  # pixels a character, on average, in a bold font of 12
+    assert max(len(candidate.name) for candidate in CANDIDATES) * widest <= LEFT - 8
+
+
 def test_the_best_is_on_top():
     order = [label for label in labels(plot(report(measured(SAMPLES)), html=False)) if label in SAMPLES]
     assert order == ["dict", OURS, "rival"]
@@ -200,6 +211,18 @@ def test_the_change_of_the_median_and_of_the_ratio_to_the_floor(tmp_path):
         [OURS, "100.0", "40.0", "-60.0 %", "0.500x", "0.625x", "+25.0 %"],
     ]
     assert table.notes == ["not in the earlier report: new"]
+
+
+def test_the_floor_is_the_workloads(tmp_path):
+    def timed(samples) -> Measured:
+        one = measured(samples)
+        return replace(one, workload=replace(one.workload, floor="rival"))
+
+    before = {"dict": [10.0], OURS: [100.0], "rival": [50.0]}
+    now = {"dict": [10.0], OURS: [50.0], "rival": [50.0]}
+    [table] = comparisons([timed(now)], read_earlier(earlier_file(tmp_path, report(timed(before)))))
+    assert table.columns[4] == "x rival\nbefore"
+    assert table.rows[1] == [OURS, "100.0", "50.0", "-50.0 %", "0.500x", "1.000x", "+100.0 %"]
 
 
 def test_other_workloads_and_other_units_are_not_compared(tmp_path):

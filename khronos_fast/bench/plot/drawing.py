@@ -9,7 +9,7 @@ WIDTH = 900
 MARGIN = 16
 GAP = 26
 """Between charts."""
-LEFT = 200
+LEFT = 230
 """Where bars and axes begin; the names are to the left of it."""
 RIGHT = WIDTH - 90
 """Where bars end at most; their numbers are to the right of it."""
