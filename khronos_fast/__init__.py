@@ -1,4 +1,4 @@
-"""A compiled LRU + TTL memory cache that costs what a dict look-up costs."""
+"""A compiled LRU + TTL cache, and memoizers on it, that cost what a dict look-up costs."""
 
 from khronos_fast._core.cached import cached
 from khronos_fast._core.errors import KhronosError, LoaderCycle

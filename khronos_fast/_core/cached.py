@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from khronos_fast._core.cached_function import CachedFunction
@@ -95,6 +94,8 @@ def cached(
     >>> area.cache_info()
     CacheInfo(hits=1, misses=2, maxsize=1000, currsize=1)
     """
+    import inspect  # it takes as long as all the rest, and who decorates nothing does not need it
+
     function = None
     if callable(cache) and not (isinstance(cache, type) and issubclass(cache, MemoryCache)):
         function, cache = cache, None
@@ -127,6 +128,8 @@ def cached(
 
 
 def _decorate(function: Any, /, **settings: Any) -> Any:
+    import inspect
+
     if not callable(function):
         raise TypeError(f"cached needs a function to decorate, not {type(function).__name__}")
     if is_any(inspect.isgeneratorfunction, function) or is_any(inspect.isasyncgenfunction, function):

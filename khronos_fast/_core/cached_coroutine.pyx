@@ -16,11 +16,10 @@ cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
-from libc.stdint cimport int64_t
 
 from khronos_fast._core.cached_function cimport CachedFunction, ask_by_key, recall_by_key
 from khronos_fast._core.call_key cimport Call, call_key, positional_count, reraise, tuple_item, tuple_items, tuple_size
-from khronos_fast._core.clock cimport clock_setup, fine_now
+from khronos_fast._core.clock cimport clock_setup
 from khronos_fast._core.keys cimport key_hash, mix
 from khronos_fast._core.memo cimport (
     PyObject_Vectorcall,
@@ -51,26 +50,27 @@ cdef extern from *:
        a value from anything but Python's own coroutines, and making one takes longer than all the rest. So one is kept
        and used again while nobody else has it: `await` drops it at once. What it carries goes with the coroutine, which
        `await` drops next. */
-    #if PY_VERSION_HEX >= 0x030C0000
+    #if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
       static PyStopIterationObject *kf_kept = NULL;
-      static inline int kf_kept_is_ours(void) {
-      #ifdef Py_GIL_DISABLED
-          return 0;
-      #else
-          return kf_kept != NULL && Py_REFCNT(kf_kept) == 1;
-      #endif
-      }
+      static inline int kf_kept_is_ours(void) { return kf_kept != NULL && Py_REFCNT(kf_kept) == 1; }
       static void kf_stop_iteration(PyObject *value) {
-          if (!kf_kept_is_ours() || kf_kept->traceback != NULL || kf_kept->context != NULL || kf_kept->dict != NULL) {
-              PyStopIterationObject *fresh = (PyStopIterationObject *)PyObject_CallNoArgs(PyExc_StopIteration);
-              if (fresh == NULL) {
+          PyStopIterationObject *error = kf_kept;
+          PyObject *older;
+          if (kf_kept_is_ours() && error->traceback == NULL && error->context == NULL && error->dict == NULL) {
+              Py_INCREF(error);
+          } else {
+              error = (PyStopIterationObject *)PyObject_CallNoArgs(PyExc_StopIteration);
+              if (error == NULL) {
                   Py_DECREF(value);
                   return;
               }
-              Py_XSETREF(kf_kept, fresh);
+              Py_XSETREF(kf_kept, (PyStopIterationObject *)Py_NewRef((PyObject *)error));
           }
-          Py_XSETREF(kf_kept->value, value);
-          PyErr_SetRaisedException(Py_NewRef((PyObject *)kf_kept));
+          /* From here on it is not free to be used by whatever the older value's end sets off. */
+          older = error->value;
+          error->value = value;
+          Py_XDECREF(older);
+          PyErr_SetRaisedException((PyObject *)error);
       }
       static inline void kf_forget_value(void) {
           if (kf_kept_is_ours()) Py_CLEAR(kf_kept->value);
@@ -86,6 +86,15 @@ cdef extern from *:
       }
       #define kf_forget_value() ((void)0)
     #endif
+    #include <frameobject.h>
+    /* As a frame for a traceback is made: it has the code, and never runs. */
+    static PyObject *kf_new_frame(PyObject *code) {
+        PyObject *frame, *globals = PyDict_New();
+        if (globals == NULL) return NULL;
+        frame = (PyObject *)PyFrame_New(PyThreadState_Get(), (PyCodeObject *)code, globals, NULL);
+        Py_DECREF(globals);
+        return frame;
+    }
     static void kf_warn_never_awaited(PyObject *function) {
         PyObject *name;
     #if PY_VERSION_HEX >= 0x030C0000
@@ -105,6 +114,7 @@ cdef extern from *:
     #endif
     }
     """
+    object new_frame "kf_new_frame"(object code)
     void warn_never_awaited "kf_warn_never_awaited"(object function) noexcept
     void forget_value "kf_forget_value"() noexcept
     void set_stop_iteration "kf_stop_iteration"(PyObject *value) noexcept
@@ -197,7 +207,8 @@ async def load(CachedCoroutineFunction memo, object key, tuple args, dict kwargs
     cdef bint landed
     loop = asyncio.get_running_loop()
     while True:
-        mine = TaskFlight(key, mix(key_hash(<PyObject *> key)), loop)
+        mine = TaskFlight(loop)
+        mine.take_off(key, mix(key_hash(<PyObject *> key)))
         flight = <TaskFlight> board(cache, mine, boarding)
         if flight is mine:
             if mine.landed:
@@ -211,9 +222,9 @@ async def load(CachedCoroutineFunction memo, object key, tuple args, dict kwargs
         try:
             landed = await flight.wait(loop)
         except BaseException as error:
-            if leave_flight(cache, flight) and flight.loop is loop and isinstance(error, asyncio.CancelledError):
+            if leave_flight(cache, flight) and isinstance(error, asyncio.CancelledError):
                 # It was this one's alone. As if it had been awaited here, it first comes to its end.
-                await asyncio.wait((flight.task,))
+                await flight.wait_for_the_end(loop)
             raise
         if not landed:
             strike(cache, flight)
@@ -234,7 +245,7 @@ cdef bint launch(CachedCoroutineFunction memo, TaskFlight flight, tuple args, di
     except BaseException as error:
         running.close()
         if not flight.landed:
-            fail(memo.memory, flight, error, fine_now())
+            fail(memo.memory, flight, error)
         flight.wake()
         raise
     return True
@@ -243,8 +254,9 @@ cdef bint launch(CachedCoroutineFunction memo, TaskFlight flight, tuple args, di
 def bury(MemoryCache cache, TaskFlight flight, _):
     """The task is over. If it was cancelled before its first step, nobody has been told yet."""
     if not flight.landed:
-        fail(cache, flight, asyncio.CancelledError(), fine_now())
+        fail(cache, flight, asyncio.CancelledError())
         flight.wake()
+    flight.end()
 
 
 async def load_for_all(CachedCoroutineFunction memo, TaskFlight flight, tuple args, dict kwargs):
@@ -259,13 +271,12 @@ async def load_for_all(CachedCoroutineFunction memo, TaskFlight flight, tuple ar
 
 
 async def load_alone(CachedCoroutineFunction memo, TaskFlight flight, tuple args, dict kwargs):
-    cdef int64_t started = fine_now()
     try:
         value = await memo.function(*args, **kwargs)
     except BaseException as error:
-        fail(memo.memory, flight, error, started)
+        fail(memo.memory, flight, error)
         raise
-    deliver(memo.memory, flight, value, started, memo.life)
+    deliver(memo.memory, flight, value, memo.life)
     return value
 
 
@@ -321,8 +332,8 @@ cdef class CachedCoroutine:
 
     @property
     def cr_frame(self):
-        """As `coroutine.cr_frame`; but it has none."""
-        return None
+        """As `coroutine.cr_frame`: None at the end, before that one of the function, at its beginning."""
+        return None if self.state == CLOSED else new_frame(self.memo.__code__)
 
     @property
     def cr_origin(self):
@@ -330,7 +341,7 @@ cdef class CachedCoroutine:
         return None
 
     def __await__(self):
-        return self
+        return awaited(self)
 
     def __next__(self):
         return self.send(None)
@@ -514,8 +525,9 @@ cdef PyObject *iterate(CachedCoroutine self) except? NULL:
     return result
 
 
-cdef PyObject *awaited(PyObject *self) noexcept:
-    Py_INCREF(<object> self)
+cdef object awaited(CachedCoroutine self):
+    if self.state == LOADING:
+        raise RuntimeError("coroutine is being awaited already")
     return self
 
 
@@ -554,5 +566,5 @@ cdef int coroutine_clear(PyObject *self) noexcept:
 (<PyTypeObject *> CachedCoroutine).tp_clear = coroutine_clear
 (<PyTypeObject *> CachedCoroutine).tp_dealloc = coroutine_dealloc
 (<PyTypeObject *> CachedCoroutine).tp_iternext = <iternextfunc> iterate
-(<PyTypeObject *> CachedCoroutine).tp_as_async.am_await = awaited
+(<PyTypeObject *> CachedCoroutine).tp_as_async.am_await = <unaryfunc> awaited
 (<PyTypeObject *> CachedCoroutine).tp_as_async.am_send = <sendfunc> step

@@ -1,10 +1,11 @@
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
 
 cdef class Flight:
     cdef readonly object key
     cdef uint32_t hash          # mixed (keys.pxd)
-    cdef long process           # in a forked child, who runs the load does not exist
+    cdef long forks             # how many there had been when it began: in a child, who runs the load does not exist
+    cdef int64_t started        # fine clock
     cdef object value
     cdef object error
     cdef bint abandoned         # who ran the load was interrupted: somebody else should load
@@ -16,6 +17,7 @@ cdef class Flight:
     cdef Py_ssize_t waiting     # those who share it, its first caller included
     cdef Flight next            # the cache's other loads under way
 
+    cdef void take_off(self, object key, uint32_t hash) noexcept
     cdef bint is_alive(self) noexcept
     cdef void land(self, object value, object error) noexcept
     cdef void abandon(self) noexcept
@@ -24,6 +26,7 @@ cdef class Flight:
 
 cdef class ThreadFlight(Flight):
     cdef unsigned long owner    # the thread that runs the load
-    cdef object gate            # a lock that is held until the flight has landed
+    cdef list gates             # a lock of each who waits, held until the flight has landed
 
+    cdef void open_gates(self) noexcept
     cdef bint wait(self) except -1

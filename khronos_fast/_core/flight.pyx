@@ -9,15 +9,19 @@ from khronos_fast._core.errors import LoaderCycle
 
 cdef extern from *:
     """
+    static long kf_forks = 0;   /* that led to this process, since this module was imported */
     #ifdef _WIN32
-      #include <process.h>
-      #define kf_process_id _getpid
+      #define kf_count_forks() ((void)0)
     #else
-      #include <unistd.h>
-      #define kf_process_id getpid
+      #include <pthread.h>
+      static void kf_forked(void) { kf_forks++; }
+      #define kf_count_forks() ((void)pthread_atfork(NULL, NULL, kf_forked))
     #endif
     """
-    long process_id "kf_process_id"() noexcept nogil
+    const long forks_so_far "kf_forks"
+    void count_forks "kf_count_forks"() noexcept
+
+count_forks()
 
 # Which flight each waiting thread waits for. Together with each flight's owner these are the edges of the graph of
 # waits; every thread has one edge at most, so looking for a circle is following a path. A thread publishes its own
@@ -42,14 +46,14 @@ def circle(Flight flight not None):
 cdef class Flight:
     """One load, shared by all who ask for its key while it runs."""
 
-    def __cinit__(self, key, uint32_t hash, *_):
+    cdef void take_off(self, object key, uint32_t hash) noexcept:
         self.key = key
         self.hash = hash
-        self.process = process_id()
+        self.forks = forks_so_far
         self.waiting = 1
 
     cdef bint is_alive(self) noexcept:
-        return self.process == process_id()
+        return self.forks == forks_so_far
 
     cdef void land(self, object value, object error) noexcept:
         self.value = value
@@ -66,18 +70,23 @@ cdef class Flight:
 cdef class ThreadFlight(Flight):
     """A load that a thread runs and other threads wait for."""
 
-    def __cinit__(self, *_):
+    def __cinit__(self):
         self.owner = PyThread_get_thread_ident()
-        self.gate = allocate_lock()
-        self.gate.acquire()
+        self.gates = []
 
     cdef void land(self, object value, object error) noexcept:
         Flight.land(self, value, error)
-        self.gate.release()
+        self.open_gates()
 
     cdef void abandon(self) noexcept:
         Flight.abandon(self)
-        self.gate.release()
+        self.open_gates()
+
+    cdef void open_gates(self) noexcept:
+        # It has landed before this looks who waits; who waits has said so before looking whether it has landed. So of
+        # the two, one sees the other.
+        for gate in self.gates.copy():
+            gate.release()
 
     cdef bint wait(self) except -1:
         """Park until it has landed; True if it has a result (value or error), False if it was abandoned.
@@ -87,11 +96,14 @@ cdef class ThreadFlight(Flight):
         cdef object me = PyThread_get_thread_ident()
         # A signal handler may have interrupted another wait of this very thread.
         cdef object outer = _waits.get(me)
+        cdef object gate = allocate_lock()
+        gate.acquire()
+        self.gates.append(gate)
         _waits[me] = self
         try:
             self._refuse_circle(me)
-            self.gate.acquire()
-            self.gate.release()
+            if not self.landed:
+                gate.acquire()
         finally:
             if outer is None:
                 _waits.pop(me, None)

@@ -49,7 +49,7 @@ cdef void detach_scope(MemoryCache cache, Scope scope) noexcept
 cdef object get_or_load(MemoryCache cache, object key, int64_t life, const Loader *loader, Boarding boarding)
 # The steps of a load, for who runs it in another way.
 cdef Flight board(MemoryCache cache, Flight mine, Boarding boarding)
-cdef bint deliver(MemoryCache cache, Flight flight, object value, int64_t started, int64_t life) except -1
-cdef bint fail(MemoryCache cache, Flight flight, object error, int64_t started) except -1
+cdef bint deliver(MemoryCache cache, Flight flight, object value, int64_t life) except -1
+cdef bint fail(MemoryCache cache, Flight flight, object error) except -1
 cdef bint leave_flight(MemoryCache cache, Flight flight) noexcept
 cdef void strike(MemoryCache cache, Flight flight) noexcept

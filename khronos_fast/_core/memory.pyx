@@ -498,20 +498,20 @@ cdef Flight board(MemoryCache cache, Flight mine, Boarding boarding):
     """The load under way for a key: another's; or `mine`, which now is it, or has landed as the key has a value."""
     cdef Store *store = &cache.store
     cdef PyObject *key = <PyObject *> mine.key
-    cdef list different = []        # loads that are known to be for other keys
+    cdef list different = None      # loads that are known to be for other keys
     cdef int64_t now
     cdef uint32_t place
     cdef Flight other
     cdef int same
     if boarding != SHARED:
-        return take_off(cache, mine, boarding)
+        return board_alone(cache, mine, boarding)
     while True:
         other = None                # outside the guard: this may be its last reference
-        now = fine_time(cache)
+        now = read_timer(cache) if cache.timer is not None else TIMELESS
         store_enter(store)
         place = store_find(store, key, mine.hash)
-        now = settle(cache, now)
-        if place != NO_ENTRY and store.slab.entries[place].expiry > now:
+        now = about_now(cache, now)
+        if place != NO_ENTRY and is_live(cache, place, &now):
             value = <object> store.slab.entries[place].value
             recency_touch(&store.slab, place)
             store_leave(store)
@@ -520,14 +520,13 @@ cdef Flight board(MemoryCache cache, Flight mine, Boarding boarding):
         same = 0
         other = cache.flights
         while other is not None:
-            if other.hash == mine.hash and may_share(other, mine) and not holds(different, other):
+            if other.hash == mine.hash and may_share(other, mine) and (different is None or not holds(different, other)):
                 same = same_key(<PyObject *> other.key, key)
                 if same != 0:
                     break
             other = other.next
         if other is None:
-            mine.next = cache.flights
-            cache.flights = mine
+            enlist(cache, mine)
             store_leave(store)
             return mine
         if same == 1 and not other.is_alive():
@@ -546,7 +545,7 @@ cdef Flight board(MemoryCache cache, Flight mine, Boarding boarding):
             leave_flight(cache, other)
             raise
         if not same:
-            different.append(other)
+            different = (different or []) + [other]
         elif not other.is_alive():
             strike(cache, other)
         elif not other.detached:
@@ -559,17 +558,23 @@ cdef bint may_share(Flight other, Flight mine) noexcept:
     return not other.detached and not other.lonely and type_of(<PyObject *> other) == type_of(<PyObject *> mine)
 
 
-cdef Flight take_off(MemoryCache cache, Flight mine, Boarding boarding):
+cdef Flight board_alone(MemoryCache cache, Flight mine, Boarding boarding):
     """Begins a load of its own, whatever is there or under way."""
     cdef list spared = loads_of_others(cache, <PyObject *> mine.key, mine.hash) if boarding == FRESH else None
     mine.lonely = boarding == LONELY
     store_enter(&cache.store)
     if boarding == FRESH:
         detach(cache, <PyObject *> mine.key, mine.hash, spared)
-    mine.next = cache.flights
-    cache.flights = mine
+    enlist(cache, mine)
     store_leave(&cache.store)
     return mine
+
+
+cdef void enlist(MemoryCache cache, Flight mine) noexcept:
+    """In the guard: a load is under way from now on."""
+    mine.started = stamp_now(&cache.store.latest_write)
+    mine.next = cache.flights
+    cache.flights = mine
 
 
 cdef bint leave_flight(MemoryCache cache, Flight flight) noexcept:
@@ -599,7 +604,8 @@ cdef object get_or_load(MemoryCache cache, object key, int64_t life, const Loade
     """What a loader returns, unless its key has a value or another thread is loading it."""
     cdef ThreadFlight flight, mine
     while True:
-        mine = ThreadFlight(key, mix(key_hash(<PyObject *> key)))
+        mine = ThreadFlight.__new__(ThreadFlight)
+        mine.take_off(key, mix(key_hash(<PyObject *> key)))
         flight = <ThreadFlight> board(cache, mine, boarding)
         if flight is mine:
             return mine.value if mine.landed else load(cache, mine, loader, life)
@@ -611,19 +617,18 @@ cdef object get_or_load(MemoryCache cache, object key, int64_t life, const Loade
 
 cdef object load(MemoryCache cache, Flight flight, const Loader *loader, int64_t life):
     """Runs the loader for everybody who waits."""
-    cdef int64_t started = fine_now()
     try:
         value = PyObject_Vectorcall(loader.function, loader.arguments, loader.nargsf, loader.names)
     except BaseException as error:
-        fail(cache, flight, error, started)
+        fail(cache, flight, error)
         raise
-    deliver(cache, flight, value, started, life)
+    deliver(cache, flight, value, life)
     return value
 
 
-cdef bint deliver(MemoryCache cache, Flight flight, object value, int64_t started, int64_t life) except -1:
+cdef bint deliver(MemoryCache cache, Flight flight, object value, int64_t life) except -1:
     """Books and stores what a load has returned; the flight lands, in any case."""
-    book(cache, started, False)
+    book(cache, flight, False)
     try:
         return put(cache, <PyObject *> flight.key, <PyObject *> value, life, flight)
     except BaseException as error:
@@ -632,9 +637,9 @@ cdef bint deliver(MemoryCache cache, Flight flight, object value, int64_t starte
         raise
 
 
-cdef bint fail(MemoryCache cache, Flight flight, object error, int64_t started) except -1:
+cdef bint fail(MemoryCache cache, Flight flight, object error) except -1:
     """Books that a load has raised; the flight lands."""
-    book(cache, started, True)
+    book(cache, flight, True)
     return crash(cache, flight, error)
 
 
@@ -650,11 +655,11 @@ cdef bint crash(MemoryCache cache, Flight flight, object error) except -1:
     return True
 
 
-cdef void book(MemoryCache cache, int64_t started, bint failed) noexcept:
+cdef void book(MemoryCache cache, Flight flight, bint failed) noexcept:
     store_enter(&cache.store)
     cache.loads += 1
     cache.load_failures += failed
-    cache.load_time += fine_now() - started
+    cache.load_time += max(stamp_now(&cache.store.latest_write) - flight.started, 0)   # a stamp is good to a microsecond
     store_leave(&cache.store)
 
 

@@ -5,8 +5,13 @@ cdef class TaskFlight(Flight):
     cdef object loop
     cdef object task            # runs the load
     cdef object traceback       # of the error
-    cdef dict waiters           # a future of each wait; None: there is only the order
+    cdef bint over              # its task has come to its end
+    # The futures of those who wait, as keys.
+    cdef dict for_landing
+    cdef dict for_the_end
     cdef list waits             # the flights that tasks within this load wait for
 
     cdef bint stands_still(self) except -1
+    cdef bint has_come(self, dict waiters) noexcept
     cdef bint wake(self) except -1
+    cdef bint end(self) except -1

@@ -25,9 +25,10 @@ within = ContextVar("khronos_fast.within", default=None)
 cdef class TaskFlight(Flight):
     """A load that a task runs and other tasks wait for."""
 
-    def __cinit__(self, key, hash, loop):
+    def __cinit__(self, loop):
         self.loop = loop
-        self.waiters = {}
+        self.for_landing = {}
+        self.for_the_end = {}
         self.waits = []
 
     cdef void land(self, object value, object error) noexcept:
@@ -49,42 +50,69 @@ cdef class TaskFlight(Flight):
         return self.loop.is_closed() or not self.loop.is_running()
 
     cdef bint wake(self) except -1:
-        """It has landed: let all go on who wait for it."""
-        here = asyncio._get_running_loop()
-        for waiter in list(self.waiters):
-            try:
-                if waiter.get_loop() is here:
-                    release(waiter)
-                else:
-                    waiter.get_loop().call_soon_threadsafe(release, waiter)
-            except RuntimeError:
-                pass    # that loop has been closed, and who waited there with it
-        return True
+        """It has landed: let all go on who wait for that."""
+        return release_all(self.for_landing)
+
+    cdef bint end(self) except -1:
+        """Its task is over: let all go on who wait for that."""
+        self.over = True
+        return release_all(self.for_the_end)
 
     async def wait(self, loop):
         """Until it has landed; False where it does not, as its loop stands still."""
         cdef TaskFlight inside = within.get()
-        waiter = loop.create_future()
-        # Whoever lands it first says so and then looks who waits; so of the two, one sees the other.
-        self.waiters[waiter] = None
-        if inside is not None:
-            inside.waits.append(self)
+        if inside is None:
+            return await self.come_to(loop, self.for_landing)
+        inside.waits.append(self)
         try:
-            if self.landed:
-                return True
-            if inside is not None and leads_to(self, inside):
+            if leads_to(self, inside):
                 raise circle(self)
-            if loop is self.loop:
+            return await self.come_to(loop, self.for_landing)
+        finally:
+            inside.waits.remove(self)
+
+    async def wait_for_the_end(self, loop):
+        """Until its task is over, which who waits here has called off. Being cancelled meanwhile calls it off again."""
+        cdef bint over = False
+        while not over:
+            try:
+                await self.come_to(loop, self.for_the_end)
+                over = True
+            except asyncio.CancelledError:
+                self.call_off()
+
+    async def come_to(self, loop, dict waiters):
+        """Until what they wait for has come; False where it does not, as its loop stands still."""
+        waiter = loop.create_future()
+        # What comes says so, and then looks who waits; who waits has said so, and then looks. So of the two, one sees
+        # the other.
+        waiters[waiter] = None
+        try:
+            if loop is self.loop and not self.has_come(waiters):
                 await waiter
-            while not self.landed:
+            while not self.has_come(waiters):
                 await asyncio.wait((waiter,), timeout=LOOK_AFTER)
-                if not self.landed and self.stands_still():
+                if not self.has_come(waiters) and self.stands_still():
                     return False
             return True
         finally:
-            self.waiters.pop(waiter, None)
-            if inside is not None:
-                inside.waits.remove(self)
+            waiters.pop(waiter, None)
+
+    cdef bint has_come(self, dict waiters) noexcept:
+        return self.landed if waiters is self.for_landing else self.over
+
+
+cdef bint release_all(dict waiters) except -1:
+    here = asyncio._get_running_loop()
+    for waiter in list(waiters):
+        try:
+            if waiter.get_loop() is here:
+                release(waiter)
+            else:
+                waiter.get_loop().call_soon_threadsafe(release, waiter)
+        except RuntimeError:
+            pass    # that loop has been closed, and who waited there with it
+    return True
 
 
 def release(waiter):
