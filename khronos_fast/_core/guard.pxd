@@ -42,6 +42,7 @@ cdef extern from *:
       #define kf_replay_next(replay, before) (0u)
       #define kf_replay_foresee(replay, ahead) (0u)
       #define kf_replay_end(replay) ((void)0)
+      #define kf_guard_forget_notes(guard) ((void)0)
       #define kf_guard_begin_tidying(guard) (0)
       #define kf_guard_end_tidying(guard) ((void)0)
       #define kf_guard_free(guard) ((void)0)
@@ -219,6 +220,13 @@ cdef extern from *:
           for (i = 0; i < replay->lanes; i++)
               _Py_atomic_store_uintptr_release(&replay->lane[i]->replayed, replay->at[i]);
       }
+      /* By one who takes all entries away: a note never outlives its entry. */
+      static inline void kf_guard_forget_notes(kf_guard *guard) {
+          kf_lane *lane;
+          uint32_t i;
+          for (i = 0; (lane = kf_guard_lane(guard, i)) != NULL; i++)
+              _Py_atomic_store_uintptr_release(&lane->replayed, lane->written);
+      }
       static inline size_t kf_guard_bytes(const kf_guard *guard) { return guard->others == NULL ? 0 : KF_OTHERS_BYTES; }
       static inline void kf_guard_free(kf_guard *guard) {
           PyMem_RawFree(guard->others);
@@ -247,6 +255,7 @@ cdef extern from *:
     uint32_t replay_next "kf_replay_next"(Replay *replay, int64_t before) noexcept
     uint32_t replay_foresee "kf_replay_foresee"(Replay *replay, uint32_t ahead) noexcept
     void replay_end "kf_replay_end"(Replay *replay) noexcept
+    void guard_forget_notes "kf_guard_forget_notes"(Guard *guard) noexcept
     Lane *guard_lane "kf_guard_lane"(Guard *guard, uint32_t i) noexcept
     size_t guard_bytes "kf_guard_bytes"(const Guard *guard) noexcept nogil
     void guard_free "kf_guard_free"(Guard *guard) noexcept

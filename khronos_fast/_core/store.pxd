@@ -43,6 +43,7 @@ from khronos_fast._core.guard cimport (
     guard_bytes,
     guard_end_tidying,
     guard_enter,
+    guard_forget_notes,
     guard_init,
     guard_lane,
     guard_leave,
@@ -396,7 +397,9 @@ cdef inline bint store_reschedule(Store *self, uint32_t place, int64_t now, int6
 
 cdef inline Slab store_empty(Store *self) noexcept:
     # Hands over all entries at once; the store is empty then. The caller lets go of keys, values and slab.
+    # In the guard, or where the collector or a dealloc has the cache to itself: there look-ups may have left notes.
     cdef Slab slab = self.slab
+    guard_forget_notes(&self.guard)
     memset(&self.slab, 0, sizeof(Slab))
     index_release(&self.index)
     deadlines_release(&self.deadlines)

@@ -11,6 +11,7 @@ from types import FunctionType, ModuleType
 import pytest
 
 from khronos_fast import MemoryCache
+from khronos_fast._core.audit import audit
 
 from .support import FREE_THREADED, Clock, Listener, Task, Value, run_script, wait
 
@@ -208,6 +209,37 @@ class TestCyclesAreCollected:
         del cache
         gc.collect()
         assert gone() is None
+
+    def test_a_cache_that_is_used_after_the_collector_has_emptied_it(self):
+        """Finalizers see it whole, but what they put into it is finalized when the entries are already gone."""
+        back, seen = [], []
+
+        class Late:
+            def __del__(self):
+                cache = back.pop()()
+                if cache is None:
+                    return  # later versions clear such references as well
+                seen.append(list(cache))
+                cache.update(a=1, b=2)
+                seen.append((cache["a"], list(cache)))
+                audit(cache)
+
+        class First(Holder):
+            def __del__(self):
+                # The collector has done away with the weak references there were; this one comes too late for it.
+                back.append(weakref.ref(self.held))
+                self.held["late"] = late.pop()
+                for key in range(20):
+                    self.held.get(key)
+
+        late = [Late()]
+        cache = MemoryCache(100)
+        cache.update((number, number) for number in range(50))
+        cache["first"] = First(cache)
+        del cache
+        gc.collect()
+        assert seen in ([], [[], (1, ["b", "a"])])
+        assert back == []
 
     def test_what_is_still_referenced_stays(self):
         cache = through_many_entries(MemoryCache)
