@@ -12,6 +12,9 @@ import asyncio
 import types
 from functools import partial
 
+from khronos_fast._core.flight import for_another_thread
+from khronos_fast._core.task_flight import within
+
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
@@ -42,7 +45,6 @@ from khronos_fast._core.memory cimport (
     strike,
 )
 from khronos_fast._core.task_flight cimport TaskFlight
-from khronos_fast._core.task_flight import within
 
 cdef extern from *:
     """
@@ -229,7 +231,8 @@ async def load(CachedCoroutineFunction memo, object key, tuple args, dict kwargs
         if not landed:
             strike(cache, flight)
         elif flight.error is not None:
-            raise flight.error.with_traceback(flight.traceback)
+            failure = flight.error if flight.loop is loop else for_another_thread(flight.error)
+            raise failure.with_traceback(flight.traceback)
         elif not flight.abandoned:
             return flight.value
         elif flight is mine:
@@ -261,7 +264,7 @@ def bury(MemoryCache cache, TaskFlight flight, _):
 
 async def load_for_all(CachedCoroutineFunction memo, TaskFlight flight, tuple args, dict kwargs):
     """Runs the function for everybody who waits; they, and nobody else, get to see what it raises."""
-    within.set(flight)
+    within.set(flight.node)
     try:
         await load_alone(memo, flight, args, kwargs)
     except Exception:

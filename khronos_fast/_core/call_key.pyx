@@ -38,9 +38,9 @@ def find_scope(module, qualname):
     found = importlib.import_module(module)
     for name in qualname.split("."):
         # A plain look-up: a method would come bound, a class method's function wrapped.
-        found = vars(found).get(name)
+        found = getattr(found, "__dict__", {}).get(name)
         found = getattr(found, "__func__", found)
-    return getattr(found, "scope", None)
+    return getattr(found, "_scope", None)
 
 
 cdef class CallKey:

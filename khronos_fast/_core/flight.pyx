@@ -7,6 +7,8 @@ from cpython.pythread cimport PyThread_get_thread_ident
 
 from khronos_fast._core.errors import LoaderCycle
 
+from khronos_fast._core.guard cimport FREE_THREADED
+
 cdef extern from *:
     """
     static long kf_forks = 0;   /* that led to this process, since this module was imported */
@@ -41,6 +43,32 @@ def circle(Flight flight not None):
         f"the loader for a key of type {type(flight.key).__name__} needs, itself or through other loaders, "
         "the value it is loading; break the circle, or let one side use get()"
     )
+
+
+def for_another_thread(error):
+    """An exception to be raised by a thread that has waited for what another one raises.
+
+    With the GIL it is the same. Without it, raising writes to the exception object, and CPython (3.13) does so without a
+    lock: threads that raise one object at the same time free its traceback twice. So each gets one of its own, where
+    one can be made, that is like the first.
+    """
+    if not FREE_THREADED:
+        return error
+    import copy
+    kind = type(error)
+    try:
+        own = copy.copy(error)
+        if type(own) is not kind or own is error:
+            raise TypeError
+    except Exception:
+        try:
+            # Its __init__ takes other arguments than it has passed on.
+            own = kind.__new__(kind, *error.args)
+            own.__dict__.update(error.__dict__)
+        except Exception:
+            return error
+    own.__cause__, own.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return own
 
 
 cdef class Flight:

@@ -41,7 +41,7 @@ cdef class Memo:
     cdef vectorcallfunc vectorcall
     cdef object function
     cdef MemoryCache memory
-    cdef readonly Scope scope       # None where the cache is this function's own
+    cdef Scope scope                # None where the cache is this function's own
     cdef Rules rules
     cdef int64_t life
     cdef uint64_t hits, misses      # of a function that shares its cache; else the cache counts

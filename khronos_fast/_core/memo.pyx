@@ -35,6 +35,11 @@ cdef class Memo:
     def __reduce__(self):
         return self.__qualname__
 
+    @property
+    def _scope(self):
+        # For unpickling; with a name that no function's own attributes have.
+        return self.scope
+
     def __copy__(self):
         return self
 

@@ -22,6 +22,7 @@ import copyreg
 import types
 from collections.abc import Mapping, MutableMapping
 
+from khronos_fast._core.flight import for_another_thread
 from khronos_fast._core.removal import RemovalCause
 
 cimport cython
@@ -611,7 +612,7 @@ cdef object get_or_load(MemoryCache cache, object key, int64_t life, const Loade
             return mine.value if mine.landed else load(cache, mine, loader, life)
         if flight.wait():
             if flight.error is not None:
-                raise flight.error
+                raise for_another_thread(flight.error)
             return flight.value
 
 

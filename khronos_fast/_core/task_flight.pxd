@@ -1,6 +1,11 @@
 from khronos_fast._core.flight cimport Flight
 
 
+cdef class Node:
+    cdef list waits             # the nodes of the loads that tasks within this one wait for
+    cdef bint landed
+
+
 cdef class TaskFlight(Flight):
     cdef object loop
     cdef object task            # runs the load
@@ -9,7 +14,7 @@ cdef class TaskFlight(Flight):
     # The futures of those who wait, as keys.
     cdef dict for_landing
     cdef dict for_the_end
-    cdef list waits             # the flights that tasks within this load wait for
+    cdef Node node
 
     cdef bint stands_still(self) except -1
     cdef bint has_come(self, dict waiters) noexcept

@@ -3,7 +3,7 @@
 Each who waits has a future of its own, in its own loop, so that cancelling one reaches nobody else. A loop may die, or
 stand still, with a load under way: who waits for it from another loop looks after it now and then.
 
-Circles are found in a graph whose nodes are loads: a load waits for another one if any task does that was begun within
+Circles are found in a graph whose nodes stand for loads: a load waits for another one if any task does that was begun within
 it. What is begun within a load is known by a context variable, which tasks inherit. So a task that a load leaves behind
 in the background counts as part of it as long as the load is under way.
 """
@@ -18,8 +18,15 @@ from khronos_fast._core.flight cimport Flight
 # Seconds between two looks at a loop of another thread.
 cdef double LOOK_AFTER = 0.05
 
-# The load that this task runs, or was begun within.
+# The node of the load that this task runs, or was begun within.
 within = ContextVar("khronos_fast.within", default=None)
+
+
+cdef class Node:
+    """A load in the graph of waits. Contexts keep it, maybe for long; so it keeps nothing of the load itself."""
+
+    def __cinit__(self):
+        self.waits = []
 
 
 cdef class TaskFlight(Flight):
@@ -29,12 +36,17 @@ cdef class TaskFlight(Flight):
         self.loop = loop
         self.for_landing = {}
         self.for_the_end = {}
-        self.waits = []
+        self.node = Node()
 
     cdef void land(self, object value, object error) noexcept:
         if error is not None:
             self.traceback = error.__traceback__
         Flight.land(self, value, error)
+        self.node.landed = True
+
+    cdef void abandon(self) noexcept:
+        Flight.abandon(self)
+        self.node.landed = True
 
     cdef void call_off(self) noexcept:
         try:
@@ -60,16 +72,16 @@ cdef class TaskFlight(Flight):
 
     async def wait(self, loop):
         """Until it has landed; False where it does not, as its loop stands still."""
-        cdef TaskFlight inside = within.get()
+        cdef Node inside = within.get()
         if inside is None:
             return await self.come_to(loop, self.for_landing)
-        inside.waits.append(self)
+        inside.waits.append(self.node)
         try:
-            if leads_to(self, inside):
+            if leads_to(self.node, inside):
                 raise circle(self)
             return await self.come_to(loop, self.for_landing)
         finally:
-            inside.waits.remove(self)
+            inside.waits.remove(self.node)
 
     async def wait_for_the_end(self, loop):
         """Until its task is over, which who waits here has called off. Being cancelled meanwhile calls it off again."""
@@ -120,17 +132,17 @@ def release(waiter):
         waiter.set_result(None)
 
 
-cdef bint leads_to(TaskFlight start, TaskFlight goal) except -1:
+cdef bint leads_to(Node start, Node goal) except -1:
     """Whether a load waits, itself or through others, for another. Each visited once."""
-    cdef TaskFlight flight
+    cdef Node node
     cdef set seen = set()
     cdef list ahead = [start]
     while ahead:
-        flight = ahead.pop()
-        if flight.landed or flight in seen:
+        node = ahead.pop()
+        if node.landed or node in seen:
             continue
-        if flight is goal:
+        if node is goal:
             return True
-        seen.add(flight)
-        ahead.extend(flight.waits)
+        seen.add(node)
+        ahead.extend(node.waits)
     return False

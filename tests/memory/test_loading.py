@@ -338,7 +338,10 @@ class TestSingleFlight:
             assert leader == (None, error)
             waited = [outcome for outcome in waiters if outcome[1] is not None]
             late = [outcome for outcome in waiters if outcome[1] is None]
-            assert waited == [(None, error)] * len(waited)
+            assert [(value, type(raised), raised.args) for value, raised in waited] == [(None, Refused, ("no",))] * len(
+                waited
+            )
+            assert FREE_THREADED or all(raised is error for _, raised in waited)
             assert late == [("own load", None)] * len(late)
             assert (key in cache) is bool(late)
             return len(waited) == 4
@@ -863,3 +866,27 @@ def test_state_is_untouched_by_a_load_that_fails():
     with pytest.raises(ZeroDivisionError):
         cache.get_or_compute("c", lambda: 1 // 0)
     assert state(cache)[1:] == before
+
+
+class TakesTwo(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+        self.two = two
+
+
+@pytest.mark.skipif(not FREE_THREADED, reason="with the interpreter lock threads may raise one object")
+@pytest.mark.parametrize("error", [KeyError("k"), OSError(2, "gone", "name"), TakesTwo(1, 2)], ids=repr)
+def test_without_the_lock_no_two_threads_raise_the_same_object(error):
+    """Raising one writes its traceback, which CPython does not guard: it was freed twice, or never."""
+    error.__cause__ = LookupError()
+    cache = MemoryCache()
+    flight = Flight(cache).join(4)
+    (_, raised), waiters = flight.land(raises=error)
+    assert raised is error
+    others = [each for _, each in waiters if each is not None]
+    assert others
+    assert len({id(each) for each in [error, *others]}) == 1 + len(others)
+    for each in others:
+        assert type(each) is type(error)
+        assert (each.args, str(each), vars(each)) == (error.args, str(error), vars(error))
+        assert each.__cause__ is error.__cause__
