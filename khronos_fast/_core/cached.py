@@ -59,7 +59,9 @@ def cached(
     own result, raises `LoaderCycle`.
 
     An `async` function stays one. It runs in a task of its own, for all who wait; cancelling one of them cancels that
-    one, cancelling the last one cancels the run. Results are looked up when the call is awaited.
+    one, cancelling the last one cancels the run. Results are looked up when the call is awaited. A task that the
+    function starts counts as part of its run, as long as that lasts: to wait there for the result of that run is a
+    circle.
 
     Two calls are the same if their positional arguments are equal and so are their keyword arguments, in whatever
     order. The instance that a method belongs to is an argument like others, and is kept alive by what is remembered.

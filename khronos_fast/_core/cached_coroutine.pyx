@@ -13,6 +13,7 @@ import types
 from functools import partial
 
 from khronos_fast._core.flight import for_another_thread
+from khronos_fast._core.load_task import run
 from khronos_fast._core.task_flight import within
 
 cimport cython
@@ -48,17 +49,28 @@ from khronos_fast._core.task_flight cimport TaskFlight
 
 cdef extern from *:
     """
-    /* Sets StopIteration with a value and takes over the reference to that. From Python 3.12 on it is how `await` gets
-       a value from anything but Python's own coroutines, and making one takes longer than all the rest. So one is kept
-       and used again while nobody else has it: `await` drops it at once. What it carries goes with the coroutine, which
-       `await` drops next. */
+    /* StopIteration with a value, whose reference is taken over. From Python 3.12 on it is how `await` gets a value
+       from anything but Python's own coroutines, and making one takes longer than all the rest. So for `await` one is
+       kept and used again while nobody else has it: `await` drops it at once. What it carries goes with the coroutine,
+       which `await` drops next. */
+    static void kf_raise_stop_iteration(PyObject *value) {
+        /* By hand, as a tuple or an exception would else be taken apart. */
+        PyObject *error = PyObject_CallOneArg(PyExc_StopIteration, value);
+        Py_DECREF(value);
+        if (error == NULL) return;
+        PyErr_SetObject(PyExc_StopIteration, error);
+        Py_DECREF(error);
+    }
     #if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
       static PyStopIterationObject *kf_kept = NULL;
       static inline int kf_kept_is_ours(void) { return kf_kept != NULL && Py_REFCNT(kf_kept) == 1; }
+      static inline int kf_is_clean(PyStopIterationObject *error) {
+          return error->traceback == NULL && error->context == NULL && error->cause == NULL && error->dict == NULL;
+      }
       static void kf_stop_iteration(PyObject *value) {
           PyStopIterationObject *error = kf_kept;
           PyObject *older;
-          if (kf_kept_is_ours() && error->traceback == NULL && error->context == NULL && error->dict == NULL) {
+          if (kf_kept_is_ours() && kf_is_clean(error)) {
               Py_INCREF(error);
           } else {
               error = (PyStopIterationObject *)PyObject_CallNoArgs(PyExc_StopIteration);
@@ -75,26 +87,24 @@ cdef extern from *:
           PyErr_SetRaisedException((PyObject *)error);
       }
       static inline void kf_forget_value(void) {
-          if (kf_kept_is_ours()) Py_CLEAR(kf_kept->value);
+          if (kf_kept == NULL || kf_kept->value == NULL) return;
+          /* Somebody has kept it, or has caught it in Python code: then it is theirs. */
+          if (!kf_kept_is_ours() || !kf_is_clean(kf_kept)) Py_CLEAR(kf_kept);
+          else Py_CLEAR(kf_kept->value);
       }
     #else
-      static void kf_stop_iteration(PyObject *value) {
-          /* By hand, as a tuple or an exception would else be taken apart. */
-          PyObject *error = PyObject_CallOneArg(PyExc_StopIteration, value);
-          Py_DECREF(value);
-          if (error == NULL) return;
-          PyErr_SetObject(PyExc_StopIteration, error);
-          Py_DECREF(error);
-      }
+      #define kf_stop_iteration kf_raise_stop_iteration
       #define kf_forget_value() ((void)0)
     #endif
     #include <frameobject.h>
-    /* As a frame for a traceback is made: it has the code, and never runs. */
-    static PyObject *kf_new_frame(PyObject *code) {
-        PyObject *frame, *globals = PyDict_New();
-        if (globals == NULL) return NULL;
-        frame = (PyObject *)PyFrame_New(PyThreadState_Get(), (PyCodeObject *)code, globals, NULL);
-        Py_DECREF(globals);
+    /* As a frame for a traceback is made: of an empty code that says where the function is. It never runs. */
+    static PyObject *kf_new_frame(const char *file, const char *name, int line) {
+        PyObject *frame = NULL, *globals = PyDict_New();
+        PyCodeObject *code = PyCode_NewEmpty(file, name, line);
+        if (globals != NULL && code != NULL)
+            frame = (PyObject *)PyFrame_New(PyThreadState_Get(), code, globals, NULL);
+        Py_XDECREF(globals);
+        Py_XDECREF(code);
         return frame;
     }
     static void kf_warn_never_awaited(PyObject *function) {
@@ -116,10 +126,11 @@ cdef extern from *:
     #endif
     }
     """
-    object new_frame "kf_new_frame"(object code)
+    object new_frame "kf_new_frame"(const char *file, const char *name, int line)
     void warn_never_awaited "kf_warn_never_awaited"(object function) noexcept
     void forget_value "kf_forget_value"() noexcept
     void set_stop_iteration "kf_stop_iteration"(PyObject *value) noexcept
+    void raise_stop_iteration "kf_raise_stop_iteration"(PyObject *value) noexcept
 
 cdef extern from "Python.h":
     ctypedef int (*visitproc)(PyObject *, void *) noexcept
@@ -197,7 +208,11 @@ cdef object code_of(object function):
     while isinstance(function, partial):
         function = function.func
     function = getattr(function, "__func__", function)
-    return getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    for candidate in (function, type(function).__call__):
+        code = getattr(candidate, "__code__", None)
+        if type(code) is types.CodeType:        # a mock is an instance of whatever is wanted
+            return code
+    return None
 
 
 # ---------------------------------------------------------------------- loading
@@ -225,30 +240,36 @@ async def load(CachedCoroutineFunction memo, object key, tuple args, dict kwargs
             landed = await flight.wait(loop)
         except BaseException as error:
             if leave_flight(cache, flight) and isinstance(error, asyncio.CancelledError):
-                # It was this one's alone. As if it had been awaited here, it first comes to its end.
+                # It was this one's alone. As if it had been awaited here, it first comes to its end, and what it raises
+                # at that is not lost. A value is: who has been cancelled does not go on.
                 await flight.wait_for_the_end(loop)
+                if flight.error is not None and not flight.abandoned:
+                    raise flight.error.with_traceback(flight.traceback)
             raise
         if not landed:
             strike(cache, flight)
-        elif flight.error is not None:
+        elif flight.error is None:
+            return flight.value
+        elif not flight.abandoned:
             failure = flight.error if flight.loop is loop else for_another_thread(flight.error)
             raise failure.with_traceback(flight.traceback)
-        elif not flight.abandoned:
-            return flight.value
         elif flight is mine:
-            raise asyncio.CancelledError
+            raise flight.error
 
 
 cdef bint launch(CachedCoroutineFunction memo, TaskFlight flight, tuple args, dict kwargs) except -1:
     """Has the load run in a task of its own."""
     running = load_for_all(memo, flight, args, kwargs)
+    coroutine = run(running)
+    coroutine.__name__ = coroutine.__qualname__ = memo.name
     try:
-        flight.task = flight.loop.create_task(running)
+        flight.task = flight.loop.create_task(coroutine)
         flight.task.add_done_callback(partial(bury, memo.memory, flight))
     except BaseException as error:
+        coroutine.close()
         running.close()
         if not flight.landed:
-            fail(memo.memory, flight, error)
+            fail(memo.memory, flight, error, True)
         flight.wake()
         raise
     return True
@@ -257,17 +278,22 @@ cdef bint launch(CachedCoroutineFunction memo, TaskFlight flight, tuple args, di
 def bury(MemoryCache cache, TaskFlight flight, _):
     """The task is over. If it was cancelled before its first step, nobody has been told yet."""
     if not flight.landed:
-        fail(cache, flight, asyncio.CancelledError())
+        fail(cache, flight, asyncio.CancelledError(), True)
         flight.wake()
     flight.end()
 
 
 async def load_for_all(CachedCoroutineFunction memo, TaskFlight flight, tuple args, dict kwargs):
-    """Runs the function for everybody who waits; they, and nobody else, get to see what it raises."""
+    """Runs the function for everybody who waits; they get to see what it raises."""
     within.set(flight.node)
     try:
         await load_alone(memo, flight, args, kwargs)
-    except Exception:
+    except (KeyboardInterrupt, SystemExit):
+        raise           # for the loop, as from any task
+    except asyncio.CancelledError:
+        if flight.abandoned:
+            raise
+    except BaseException:
         pass
     finally:
         flight.wake()
@@ -276,8 +302,12 @@ async def load_for_all(CachedCoroutineFunction memo, TaskFlight flight, tuple ar
 async def load_alone(CachedCoroutineFunction memo, TaskFlight flight, tuple args, dict kwargs):
     try:
         value = await memo.function(*args, **kwargs)
+    except asyncio.CancelledError as error:
+        # Of the task that runs it; or of something that the function has waited for, which is a failure as any other.
+        fail(memo.memory, flight, error, flight.task is None or flight.task.cancelling() > 0)
+        raise
     except BaseException as error:
-        fail(memo.memory, flight, error)
+        fail(memo.memory, flight, error, not isinstance(error, Exception))
         raise
     deliver(memo.memory, flight, value, memo.life)
     return value
@@ -307,16 +337,16 @@ cdef class CachedCoroutine:
 
     @property
     def __name__(self):
-        return getattr(self.memo, "__name__", self.memo.name)
+        return of_memo(self, "__name__")
 
     @property
     def __qualname__(self):
-        return getattr(self.memo, "__qualname__", self.memo.name)
+        return of_memo(self, "__qualname__")
 
     @property
     def cr_code(self):
         """As `coroutine.cr_code`: the code of the function."""
-        return self.memo.__code__
+        return of_memo(self, "__code__")
 
     @property
     def cr_running(self):
@@ -336,7 +366,10 @@ cdef class CachedCoroutine:
     @property
     def cr_frame(self):
         """As `coroutine.cr_frame`: None at the end, before that one of the function, at its beginning."""
-        return None if self.state == CLOSED else new_frame(self.memo.__code__)
+        code = None if self.state == CLOSED else of_memo(self, "__code__")
+        if code is None:
+            return None
+        return new_frame(code.co_filename.encode(), code.co_name.encode(), code.co_firstlineno)
 
     @property
     def cr_origin(self):
@@ -353,7 +386,7 @@ cdef class CachedCoroutine:
         """Go on, up to the next time it has to wait; as `coroutine.send`."""
         cdef PyObject *result
         if step(self, <PyObject *> value, &result) == PYGEN_RETURN:
-            set_stop_iteration(result)
+            raise_stop_iteration(result)
             reraise()
         return owned(result)
 
@@ -383,6 +416,11 @@ cdef class CachedCoroutine:
 
     def __repr__(self):
         return f"<coroutine object {self.__qualname__} at {<size_t> <PyObject *> self:#x}>"
+
+
+cdef object of_memo(CachedCoroutine self, str name):
+    """An attribute of the function; None for a coroutine that was not made by calling one, or that was collected."""
+    return None if self.memo is None else getattr(self.memo, name)
 
 
 cdef object new_coroutine(
@@ -553,16 +591,22 @@ cdef int coroutine_traverse(PyObject *self, visitproc visit, void *arg) noexcept
 cdef void coroutine_dealloc(PyObject *self) noexcept:
     # As `__dealloc__`, which would save and restore the current error every time.
     PyObject_GC_UnTrack(self)
-    if (<CachedCoroutine> self).state == CREATED:
-        warn_never_awaited((<CachedCoroutine> self).memo)
-        drop_arguments(<CachedCoroutine> self)
+    give_up(<CachedCoroutine> self)
     forget_value()
     attributes_dealloc(self)
 
 
 cdef int coroutine_clear(PyObject *self) noexcept:
-    drop_arguments(<CachedCoroutine> self)
+    give_up(<CachedCoroutine> self)
     return attributes_clear(self)
+
+
+cdef inline void give_up(CachedCoroutine self) noexcept:
+    # It is being freed, or cleared as part of a circle.
+    if self.state == CREATED:
+        self.state = CLOSED
+        warn_never_awaited(self.memo)
+        drop_arguments(self)
 
 
 (<PyTypeObject *> CachedCoroutine).tp_traverse = coroutine_traverse

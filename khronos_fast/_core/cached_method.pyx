@@ -15,13 +15,11 @@ cdef object call_method(CachedMethod self, PyObject *const *arguments, size_t na
     return PyObject_Vectorcall(<PyObject *> self.method, arguments, nargsf, names)
 
 
+# What `instance.method` is where `method` is cached: the instance goes before all arguments, as with any method. Calls
+# do not make one of these (the interpreter calls `method` with the instance); only who asks for `instance.method`
+# itself, to pass it on or to use its `cache_key`, `cache_delete` or `refresh`. It has no docstring of its own, as that
+# of the method would not be found then.
 cdef class CachedMethod:
-    """What `instance.method` is where `method` is cached: the instance goes before all arguments, as with any method.
-
-    Calls do not make one of these (the interpreter calls `method` with the instance); only who asks for
-    `instance.method` itself, to pass it on or to use its `cache_key`, `cache_delete` or `refresh`.
-    """
-
     cdef vectorcallfunc vectorcall
     cdef object method
     cdef readonly object __func__
@@ -39,6 +37,19 @@ cdef class CachedMethod:
 
     def __getattr__(self, name):
         return getattr(self.__func__, name)
+
+    @property
+    def __doc__(self):
+        return self.__func__.__doc__
+
+    @property
+    def __module__(self):
+        return self.__func__.__module__
+
+    @property
+    def __wrapped__(self):
+        """The function that is not cached; it wants the instance."""
+        return self.__func__.__wrapped__
 
     @property
     def __signature__(self):

@@ -18,10 +18,8 @@ cdef extern from *:
     #define kf_tuple_item(tuple, i) PyTuple_GET_ITEM(tuple, i)
     #define kf_tuple_items(tuple) (((PyTupleObject *)(tuple))->ob_item)
     #define kf_type_of(object) ((PyObject *)Py_TYPE(object))
-    /* What is its own key where it is the only argument: nothing else is equal to it. As in the standard library. */
-    static inline int kf_is_own_key(PyObject *argument) {
-        return PyUnicode_CheckExact(argument) || PyLong_CheckExact(argument);
-    }
+    #define kf_is_text(object) PyUnicode_CheckExact(object)
+    #define kf_is_int(object) PyLong_CheckExact(object)
     /* Raises the error that is set already. */
     #define kf_reraise() (-1)
     """
@@ -31,7 +29,8 @@ cdef extern from *:
     PyObject *const *tuple_items "kf_tuple_items"(PyObject *tuple) noexcept
     PyObject *type_of "kf_type_of"(PyObject *object) noexcept
     int reraise "kf_reraise"() except -1
-    bint is_own_key "kf_is_own_key"(PyObject *argument) noexcept
+    bint is_text "kf_is_text"(PyObject *object) noexcept
+    bint is_int "kf_is_int"(PyObject *object) noexcept
 
 cdef struct Rules:
     bint typed
@@ -96,6 +95,12 @@ cdef inline bint call_hashed(Call *call) noexcept:
     return True
 
 
+cdef inline bint is_own_key(PyObject *argument, Rules rules) noexcept:
+    # What makes its own key where it is the only argument. Text, to which nothing else is equal; in the standard
+    # library, and so where its rules are kept, ints as well, even though floats may be equal to them.
+    return is_text(argument) or (rules.ordered and is_int(argument))
+
+
 cdef inline int same_part(PyObject *stored, PyObject *asked, Rules rules) noexcept:
     if rules.typed and type_of(stored) != type_of(asked):
         return 0
@@ -106,7 +111,7 @@ cdef inline int same_call(PyObject *stored, const Call *call) noexcept:
     # Whether a stored key, of the same mixed hash, is this call: 1, 0, or UNSURE where only Python code can tell.
     if type_of(stored) == <PyObject *> CallKey:
         return same_call_as(<CallKey> stored, call)
-    return 0 if is_own_key(stored) else UNSURE
+    return 0 if is_text(stored) or is_int(stored) else UNSURE
 
 
 cdef inline int same_call_as(CallKey key, const Call *call) noexcept:

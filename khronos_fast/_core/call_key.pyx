@@ -35,7 +35,10 @@ cdef class Scope:
 
 def find_scope(module, qualname):
     """The scope of the memoized function of that name, for unpickling; None if there is none."""
-    found = importlib.import_module(module)
+    try:
+        found = importlib.import_module(module)
+    except ImportError:
+        return None
     for name in qualname.split("."):
         # A plain look-up: a method would come bound, a class method's function wrapped.
         found = getattr(found, "__dict__", {}).get(name)

@@ -40,16 +40,16 @@ if hasattr(os, "register_at_fork"):
 def circle(Flight flight not None):
     """The error for a wait that would never end."""
     return LoaderCycle(
-        f"the loader for a key of type {type(flight.key).__name__} needs, itself or through other loaders, "
-        "the value it is loading; break the circle, or let one side use get()"
+        f"the loader for a key of type {type(flight.key).__name__} needs, itself, through other loaders or in a task "
+        "that it has begun, the value it is loading; break the circle, or let one side use get()"
     )
 
 
 def for_another_thread(error):
     """An exception to be raised by a thread that has waited for what another one raises.
 
-    With the GIL it is the same. Without it, raising writes to the exception object, and CPython (3.13) does so without a
-    lock: threads that raise one object at the same time free its traceback twice. So each gets one of its own, where
+    With the GIL it is the same. Without it, raising writes to the exception object, and CPython (3.13) does so without
+    a lock: threads that raise one object at the same time free its traceback twice. So each gets one of its own, where
     one can be made, that is like the first.
     """
     if not FREE_THREADED:
@@ -86,10 +86,14 @@ cdef class Flight:
     cdef void land(self, object value, object error) noexcept:
         self.value = value
         self.error = error
-        self.landed = True
+        if error is not None:
+            self.traceback = error.__traceback__
+        raise_flag(&self.landed)
 
-    cdef void abandon(self) noexcept:
-        self.abandoned = self.landed = True
+    cdef void abandon(self, object interrupt) noexcept:
+        self.error = interrupt
+        self.abandoned = True
+        raise_flag(&self.landed)
 
     cdef void call_off(self) noexcept:
         """Nobody waits any more. Where it can be, the load is ended."""
@@ -106,8 +110,8 @@ cdef class ThreadFlight(Flight):
         Flight.land(self, value, error)
         self.open_gates()
 
-    cdef void abandon(self) noexcept:
-        Flight.abandon(self)
+    cdef void abandon(self, object interrupt) noexcept:
+        Flight.abandon(self, interrupt)
         self.open_gates()
 
     cdef void open_gates(self) noexcept:
@@ -130,7 +134,7 @@ cdef class ThreadFlight(Flight):
         _waits[me] = self
         try:
             self._refuse_circle(me)
-            if not self.landed:
+            if not is_raised(&self.landed):
                 gate.acquire()
         finally:
             if outer is None:

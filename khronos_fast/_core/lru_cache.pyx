@@ -76,7 +76,7 @@ cdef class LruCacheFunction(Memo):
         if maxsize == 0:
             self.vectorcall = <vectorcallfunc> call_through
         else:
-            self.memory = MemoryCache(UNBOUNDED if maxsize is None else min(int(maxsize), UNBOUNDED), ttl)
+            self.memory = MemoryCache(UNBOUNDED if maxsize is None else min(maxsize, UNBOUNDED), ttl)
             self.vectorcall = <vectorcallfunc> call_memo
 
     def cache_info(self):
@@ -129,9 +129,11 @@ def lru_cache(maxsize=128, typed=False, *, ttl=None):
     """
     parse_ttl(ttl)
     if isinstance(maxsize, int):
-        maxsize = max(maxsize, 0)
+        maxsize = max(int(maxsize), 0)
     elif callable(maxsize) and isinstance(typed, bool):
         return decorate(maxsize, 128, typed, ttl)
+    elif callable(maxsize):
+        raise TypeError(f"lru_cache of a function takes True or False as typed, not {typed!r}")
     elif maxsize is not None:
         raise TypeError(f"lru_cache takes an int, a function or None first, not {type(maxsize).__name__}")
 

@@ -67,7 +67,7 @@ cdef inline bint fill_in(
     # Fills in the call, and its hash. False with an error set where an argument has none.
     cdef Py_ssize_t keywords = 0 if names == NULL else tuple_size(names)
     call.own = NULL
-    if positional == 1 and keywords == 0 and memo.scope is None and is_own_key(arguments[0]):
+    if positional == 1 and keywords == 0 and memo.scope is None and is_own_key(arguments[0], memo.rules):
         call.own = arguments[0]
         call.hash = try_hash(arguments[0])
         return True

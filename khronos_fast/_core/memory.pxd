@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from khronos_fast._core.call_key cimport Scope
 from khronos_fast._core.flight cimport Flight
+from khronos_fast._core.flights cimport Flights
 from khronos_fast._core.store cimport Store
 
 cdef enum Boarding:
@@ -24,7 +25,7 @@ cdef class MemoryCache:
     cdef object timer
     cdef object weigher
     cdef object on_removal_
-    cdef Flight flights             # the loads under way, linked by their `next`; in the guard
+    cdef Flights flights            # the loads under way
     cdef int64_t default_life       # nanoseconds, or NEVER
     cdef int64_t latest             # the latest reading of the timer: time does not go back
     cdef uint64_t loads, load_failures
@@ -50,6 +51,6 @@ cdef object get_or_load(MemoryCache cache, object key, int64_t life, const Loade
 # The steps of a load, for who runs it in another way.
 cdef Flight board(MemoryCache cache, Flight mine, Boarding boarding)
 cdef bint deliver(MemoryCache cache, Flight flight, object value, int64_t life) except -1
-cdef bint fail(MemoryCache cache, Flight flight, object error) except -1
+cdef bint fail(MemoryCache cache, Flight flight, object error, bint interrupted) except -1
 cdef bint leave_flight(MemoryCache cache, Flight flight) noexcept
 cdef void strike(MemoryCache cache, Flight flight) noexcept

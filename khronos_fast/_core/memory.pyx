@@ -47,6 +47,7 @@ from khronos_fast._core.departures cimport (
     departures_reserve,
 )
 from khronos_fast._core.flight cimport Flight, ThreadFlight
+from khronos_fast._core.flights cimport Flights, flights_add, flights_first, flights_free, flights_remove
 from khronos_fast._core.guard cimport FREE_THREADED, guard_free
 from khronos_fast._core.keys cimport key_hash, mix, same_key
 from khronos_fast._core.look_up cimport look_in_lane
@@ -279,7 +280,7 @@ cdef PyObject *take(MemoryCache cache, PyObject *key) except NULL:
     cdef uint32_t hash = mix(key_hash(key))
     cdef Store *store = &cache.store
     cdef int64_t now = read_timer(cache) if cache.timer is not None else TIMELESS
-    cdef list spared = None if cache.flights is None else loads_of_others(cache, key, hash)
+    cdef list spared = None if cache.flights.count == 0 else loads_of_others(cache, key, hash)
     cdef PyObject *value = ABSENT
     cdef Departures gone
     cdef uint32_t place
@@ -344,7 +345,7 @@ cdef inline bint put(MemoryCache cache, PyObject *key, PyObject *value, int64_t 
     cdef uint32_t place
     cdef Departures gone
     cdef bint stored
-    if cache.flights is not None and flight is None:
+    if cache.flights.count != 0 and flight is None:
         spared = loads_of_others(cache, key, hash)
     departures_init(&gone)
     store_enter(store)
@@ -355,12 +356,12 @@ cdef inline bint put(MemoryCache cache, PyObject *key, PyObject *value, int64_t 
         now = stamp_now(&store.latest_write)
     place = store_find(store, key, hash)
     if flight is not None:
-        unlink(cache, flight)
+        flights_remove(&cache.flights, flight)
         if flight.detached:
             store_leave(store)
             flight.land(<object> value, None)
             return True
-    elif cache.flights is not None:
+    elif cache.flights.count != 0:
         detach(cache, key, hash, spared)
     if place != NO_ENTRY and store.slab.entries[place].expiry <= now:
         store_depart(store, place, EXPIRED, &gone)
@@ -395,7 +396,7 @@ cdef object keep_or_put(MemoryCache cache, object key, object value, int64_t lif
     cdef Store *store = &cache.store
     cdef int64_t weight = weigh(cache, key, value) if cache.weigher is not None else 0
     cdef int64_t now = fine_time(cache)
-    cdef list spared = None if cache.flights is None else loads_of_others(cache, <PyObject *> key, hash)
+    cdef list spared = None if cache.flights.count == 0 else loads_of_others(cache, <PyObject *> key, hash)
     cdef uint32_t place
     cdef Departures gone
     cdef bint stored
@@ -427,17 +428,23 @@ cdef object keep_or_put(MemoryCache cache, object key, object value, int64_t lif
 cdef list loads_of_others(MemoryCache cache, PyObject *key, uint32_t hash):
     """Loads of keys that have the same hash as this one and are another; runs their `__eq__`."""
     cdef list seen = [], others = []
+    cdef PyObject *at
     cdef Flight flight
     while True:
+        flight = None           # outside the guard: this may be its last reference
         store_enter(&cache.store)
-        flight = cache.flights
-        while flight is not None and (flight.hash != hash or holds(seen, flight)):
-            flight = flight.next
+        at = flights_first(&cache.flights, hash)
+        while at != NULL:
+            if (<Flight> at).hash == hash and same_key(<PyObject *> (<Flight> at).key, key) != 1:
+                if not holds(seen, <Flight> at):
+                    flight = <Flight> at
+                    break
+            at = (<Flight> at).next
         store_leave(&cache.store)
         if flight is None:
             return others
         seen.append(flight)
-        if not flight.key == <object> key:
+        if same_key(<PyObject *> flight.key, key) == 0 or not flight.key == <object> key:
             others.append(flight)
 
 
@@ -455,44 +462,32 @@ cdef void detach(MemoryCache cache, PyObject *key, uint32_t hash, list spared) n
     only Python code could tell apart, is detached too: its result is then handed out and not kept, which is a miss
     more and never a wrong value.
     """
-    cdef Flight flight = cache.flights
-    while flight is not None:
-        if flight.hash == hash and same_key(<PyObject *> flight.key, key) != 0:
-            if spared is None or not holds(spared, flight):
-                flight.detached = True
-        flight = flight.next
+    cdef PyObject *at = flights_first(&cache.flights, hash)
+    while at != NULL:
+        if (<Flight> at).hash == hash and same_key(<PyObject *> (<Flight> at).key, key) != 0:
+            if spared is None or not holds(spared, <Flight> at):
+                (<Flight> at).detached = True
+        at = (<Flight> at).next
 
 
-cdef void detach_all(MemoryCache cache) noexcept:
-    cdef Flight flight = cache.flights
-    while flight is not None:
-        flight.detached = True
-        flight = flight.next
+cdef void detach_all(MemoryCache cache, Scope scope) noexcept:
+    """In the guard: no load is stored any more; or, with a scope, none of that function's."""
+    cdef PyObject *at
+    cdef PyObject *key
+    cdef uint32_t i
+    for i in range(cache.flights.size):
+        at = cache.flights.chains[i]
+        while at != NULL:
+            key = <PyObject *> (<Flight> at).key
+            if scope is None or (type_of(key) == <PyObject *> CallKey and (<CallKey> key).scope is scope):
+                (<Flight> at).detached = True
+            at = (<Flight> at).next
 
 
 cdef void detach_scope(MemoryCache cache, Scope scope) noexcept:
-    """Loads of one of the functions that share a cache are no longer stored."""
-    cdef Flight flight
     store_enter(&cache.store)
-    flight = cache.flights
-    while flight is not None:
-        if type_of(<PyObject *> flight.key) == <PyObject *> CallKey and (<CallKey> flight.key).scope is scope:
-            flight.detached = True
-        flight = flight.next
+    detach_all(cache, scope)
     store_leave(&cache.store)
-
-
-cdef void unlink(MemoryCache cache, Flight flight) noexcept:
-    """In the guard: takes a load out of those under way. Its caller holds it, so nothing is released here."""
-    cdef Flight at = cache.flights
-    if at is flight:
-        cache.flights = flight.next
-    else:
-        while at is not None and at.next is not flight:
-            at = at.next
-        if at is not None:
-            at.next = flight.next
-    flight.next = None
 
 
 cdef Flight board(MemoryCache cache, Flight mine, Boarding boarding):
@@ -503,6 +498,7 @@ cdef Flight board(MemoryCache cache, Flight mine, Boarding boarding):
     cdef int64_t now
     cdef uint32_t place
     cdef Flight other
+    cdef PyObject *at
     cdef int same
     if boarding != SHARED:
         return board_alone(cache, mine, boarding)
@@ -519,20 +515,20 @@ cdef Flight board(MemoryCache cache, Flight mine, Boarding boarding):
             mine.land(value, None)
             return mine
         same = 0
-        other = cache.flights
-        while other is not None:
-            if other.hash == mine.hash and may_share(other, mine) and (different is None or not holds(different, other)):
-                same = same_key(<PyObject *> other.key, key)
+        at = flights_first(&cache.flights, mine.hash)
+        while at != NULL:
+            if may_share(<Flight> at, mine) and (different is None or not holds(different, <Flight> at)):
+                same = same_key(<PyObject *> (<Flight> at).key, key)
                 if same != 0:
+                    other = <Flight> at
                     break
-            other = other.next
+            at = (<Flight> at).next
         if other is None:
             enlist(cache, mine)
-            store_leave(store)
             return mine
         if same == 1 and not other.is_alive():
             # Who ran it was left behind in the process that this one was forked from.
-            unlink(cache, other)
+            flights_remove(&cache.flights, other)
             store_leave(store)
             continue
         # Even if the keys turn out to be different: a load that nobody waits for is called off.
@@ -549,14 +545,18 @@ cdef Flight board(MemoryCache cache, Flight mine, Boarding boarding):
             different = (different or []) + [other]
         elif not other.is_alive():
             strike(cache, other)
+            continue
         elif not other.detached:
             return other
         leave_flight(cache, other)
 
 
 cdef bint may_share(Flight other, Flight mine) noexcept:
-    """In the guard: threads wait for threads, tasks for tasks; and nobody for what a write has overtaken."""
-    return not other.detached and not other.lonely and type_of(<PyObject *> other) == type_of(<PyObject *> mine)
+    """In the guard: maybe of one key; threads wait for threads, tasks for tasks, nobody for what has been overtaken."""
+    return (
+        other.hash == mine.hash and not other.detached and not other.lonely
+        and type_of(<PyObject *> other) == type_of(<PyObject *> mine)
+    )
 
 
 cdef Flight board_alone(MemoryCache cache, Flight mine, Boarding boarding):
@@ -567,15 +567,18 @@ cdef Flight board_alone(MemoryCache cache, Flight mine, Boarding boarding):
     if boarding == FRESH:
         detach(cache, <PyObject *> mine.key, mine.hash, spared)
     enlist(cache, mine)
-    store_leave(&cache.store)
     return mine
 
 
-cdef void enlist(MemoryCache cache, Flight mine) noexcept:
-    """In the guard: a load is under way from now on."""
+cdef bint enlist(MemoryCache cache, Flight mine) except -1:
+    """In the guard, and leaves it: a load is under way from now on."""
+    cdef bint listed
     mine.started = stamp_now(&cache.store.latest_write)
-    mine.next = cache.flights
-    cache.flights = mine
+    listed = flights_add(&cache.flights, mine)
+    store_leave(&cache.store)
+    if not listed:
+        raise MemoryError
+    return True
 
 
 cdef bint leave_flight(MemoryCache cache, Flight flight) noexcept:
@@ -585,7 +588,7 @@ cdef bint leave_flight(MemoryCache cache, Flight flight) noexcept:
     flight.waiting -= 1
     last = flight.waiting == 0 and not flight.landed
     if last:
-        unlink(cache, flight)
+        flights_remove(&cache.flights, flight)
         flight.detached = True
     store_leave(&cache.store)
     if last:
@@ -594,11 +597,12 @@ cdef bint leave_flight(MemoryCache cache, Flight flight) noexcept:
 
 
 cdef void strike(MemoryCache cache, Flight flight) noexcept:
-    """Takes a load off the list that will not land, or whose landing nobody should wait for any more."""
+    """Takes a load off the list that may never land; who has joined it leaves it."""
     store_enter(&cache.store)
-    unlink(cache, flight)
+    flights_remove(&cache.flights, flight)
     flight.detached = True
     store_leave(&cache.store)
+    leave_flight(cache, flight)
 
 
 cdef object get_or_load(MemoryCache cache, object key, int64_t life, const Loader *loader, Boarding boarding):
@@ -612,7 +616,8 @@ cdef object get_or_load(MemoryCache cache, object key, int64_t life, const Loade
             return mine.value if mine.landed else load(cache, mine, loader, life)
         if flight.wait():
             if flight.error is not None:
-                raise for_another_thread(flight.error)
+                # With the load's own traceback, or each would add to what the others show.
+                raise for_another_thread(flight.error).with_traceback(flight.traceback)
             return flight.value
 
 
@@ -621,7 +626,8 @@ cdef object load(MemoryCache cache, Flight flight, const Loader *loader, int64_t
     try:
         value = PyObject_Vectorcall(loader.function, loader.arguments, loader.nargsf, loader.names)
     except BaseException as error:
-        fail(cache, flight, error)
+        # An interrupt is meant for who runs the load; it tells the others nothing about their value.
+        fail(cache, flight, error, not isinstance(error, Exception))
         raise
     deliver(cache, flight, value, life)
     return value
@@ -634,25 +640,24 @@ cdef bint deliver(MemoryCache cache, Flight flight, object value, int64_t life) 
         return put(cache, <PyObject *> flight.key, <PyObject *> value, life, flight)
     except BaseException as error:
         if not flight.landed:
-            crash(cache, flight, error)
+            crash(cache, flight, error, not isinstance(error, Exception))
         raise
 
 
-cdef bint fail(MemoryCache cache, Flight flight, object error) except -1:
-    """Books that a load has raised; the flight lands."""
+cdef bint fail(MemoryCache cache, Flight flight, object error, bint interrupted) except -1:
+    """Books that a load has raised; the flight lands, or is abandoned where somebody else should load."""
     book(cache, flight, True)
-    return crash(cache, flight, error)
+    return crash(cache, flight, error, interrupted)
 
 
-cdef bint crash(MemoryCache cache, Flight flight, object error) except -1:
+cdef bint crash(MemoryCache cache, Flight flight, object error, bint interrupted) except -1:
     store_enter(&cache.store)
-    unlink(cache, flight)
+    flights_remove(&cache.flights, flight)
     store_leave(&cache.store)
-    # An interrupt is meant for who runs the load; it tells the others nothing about their value.
-    if isinstance(error, Exception):
-        flight.land(None, error)
+    if interrupted:
+        flight.abandon(error)
     else:
-        flight.abandon()
+        flight.land(None, error)
     return True
 
 
@@ -660,7 +665,8 @@ cdef void book(MemoryCache cache, Flight flight, bint failed) noexcept:
     store_enter(&cache.store)
     cache.loads += 1
     cache.load_failures += failed
-    cache.load_time += max(stamp_now(&cache.store.latest_write) - flight.started, 0)   # a stamp is good to a microsecond
+    # A stamp is good to a microsecond: of two, the later one may be less.
+    cache.load_time += max(stamp_now(&cache.store.latest_write) - flight.started, 0)
     store_leave(&cache.store)
 
 
@@ -1021,7 +1027,7 @@ cdef class MemoryCache:
         cdef object interrupt = None
         departures_init(&gone)
         store_enter(&self.store)
-        detach_all(self)
+        detach_all(self, None)
         store_expire(&self.store, settle(self, now), &gone)
         slab = store_empty(&self.store)
         store_leave(&self.store)
@@ -1283,8 +1289,17 @@ cdef inquiry attributes_clear = (<PyTypeObject *> MemoryCache).tp_clear
 
 cdef int cache_traverse(PyObject *self, visitproc visit, void *arg) noexcept:
     cdef Slab *slab = &(<MemoryCache> self).store.slab
-    cdef uint32_t place
+    cdef Flights *flights = &(<MemoryCache> self).flights
+    cdef PyObject *at
+    cdef uint32_t place, i
     cdef int stop
+    for i in range(flights.size):
+        at = flights.chains[i]
+        while at != NULL:
+            stop = visit(at, arg)
+            if stop:
+                return stop
+            at = (<Flight> at).next
     for place in range(1, slab.touched + 1):
         if slab.entries[place].key != NULL:
             stop = visit(slab.entries[place].key, arg)
@@ -1302,9 +1317,18 @@ cdef int cache_clear(PyObject *self) noexcept:
 
 
 cdef void let_go(MemoryCache cache) noexcept:
-    """Drops every entry, telling nobody. The structures are empty before the first reference goes."""
+    """Drops every entry, telling nobody, and loads left behind. The structures are empty before a reference goes."""
     cdef Slab slab = store_empty(&cache.store)
+    cdef Flights flights = cache.flights
+    cdef Flight flight
     cdef uint32_t place
+    cache.flights.chains = NULL
+    cache.flights.size = cache.flights.count = 0
+    for place in range(flights.size):
+        while flights.count != 0 and flights.chains[place] != NULL:
+            flight = <Flight> flights.chains[place]
+            flights_remove(&flights, flight)
+    flights_free(&flights)
     for place in range(1, slab.touched + 1):
         if slab.entries[place].key != NULL:
             Py_DECREF(<object> slab.entries[place].key)

@@ -9,8 +9,7 @@ cdef class Node:
 cdef class TaskFlight(Flight):
     cdef object loop
     cdef object task            # runs the load
-    cdef object traceback       # of the error
-    cdef bint over              # its task has come to its end
+    cdef int over               # its task has come to its end
     # The futures of those who wait, as keys.
     cdef dict for_landing
     cdef dict for_the_end

@@ -3,9 +3,9 @@
 Each who waits has a future of its own, in its own loop, so that cancelling one reaches nobody else. A loop may die, or
 stand still, with a load under way: who waits for it from another loop looks after it now and then.
 
-Circles are found in a graph whose nodes stand for loads: a load waits for another one if any task does that was begun within
-it. What is begun within a load is known by a context variable, which tasks inherit. So a task that a load leaves behind
-in the background counts as part of it as long as the load is under way.
+Circles are found in a graph whose nodes stand for loads: a load waits for another one if any task does that was begun
+within it. What is begun within a load is known by a context variable, which tasks inherit. So a task that a load leaves
+behind in the background counts as part of it as long as the load is under way.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from contextvars import ContextVar
 
 from khronos_fast._core.flight import circle
 
-from khronos_fast._core.flight cimport Flight
+from khronos_fast._core.flight cimport Flight, is_raised, raise_flag
 
 # Seconds between two looks at a loop of another thread.
 cdef double LOOK_AFTER = 0.05
@@ -39,13 +39,11 @@ cdef class TaskFlight(Flight):
         self.node = Node()
 
     cdef void land(self, object value, object error) noexcept:
-        if error is not None:
-            self.traceback = error.__traceback__
         Flight.land(self, value, error)
         self.node.landed = True
 
-    cdef void abandon(self) noexcept:
-        Flight.abandon(self)
+    cdef void abandon(self, object interrupt) noexcept:
+        Flight.abandon(self, interrupt)
         self.node.landed = True
 
     cdef void call_off(self) noexcept:
@@ -67,7 +65,7 @@ cdef class TaskFlight(Flight):
 
     cdef bint end(self) except -1:
         """Its task is over: let all go on who wait for that."""
-        self.over = True
+        raise_flag(&self.over)
         return release_all(self.for_the_end)
 
     async def wait(self, loop):
@@ -111,7 +109,7 @@ cdef class TaskFlight(Flight):
             waiters.pop(waiter, None)
 
     cdef bint has_come(self, dict waiters) noexcept:
-        return self.landed if waiters is self.for_landing else self.over
+        return is_raised(&self.landed if waiters is self.for_landing else &self.over)
 
 
 cdef bint release_all(dict waiters) except -1:
