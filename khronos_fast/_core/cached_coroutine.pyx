@@ -259,15 +259,13 @@ async def load(CachedCoroutineFunction memo, object key, tuple args, dict kwargs
 
 cdef bint launch(CachedCoroutineFunction memo, TaskFlight flight, tuple args, dict kwargs) except -1:
     """Has the load run in a task of its own."""
-    running = load_for_all(memo, flight, args, kwargs)
-    coroutine = run(running)
+    coroutine = run(load_for_all, memo, flight, args, kwargs)
     coroutine.__name__ = coroutine.__qualname__ = memo.name
     try:
         flight.task = flight.loop.create_task(coroutine)
         flight.task.add_done_callback(partial(bury, memo.memory, flight))
     except BaseException as error:
         coroutine.close()
-        running.close()
         if not flight.landed:
             fail(memo.memory, flight, error, True)
         flight.wake()
@@ -369,7 +367,8 @@ cdef class CachedCoroutine:
         code = None if self.state == CLOSED else of_memo(self, "__code__")
         if code is None:
             return None
-        return new_frame(code.co_filename.encode(), code.co_name.encode(), code.co_firstlineno)
+        file, name = (text.encode(errors="backslashreplace") for text in (code.co_filename, code.co_name))
+        return new_frame(file, name, code.co_firstlineno)
 
     @property
     def cr_origin(self):
@@ -598,6 +597,8 @@ cdef void coroutine_dealloc(PyObject *self) noexcept:
 
 cdef int coroutine_clear(PyObject *self) noexcept:
     give_up(<CachedCoroutine> self)
+    # What it goes on in is dropped, too; finalizers may still come across it.
+    (<CachedCoroutine> self).state = CLOSED
     return attributes_clear(self)
 
 

@@ -169,7 +169,10 @@ cdef class CachedFunction(Memo):
         self.forget_counts()
 
     def cache_info(self):
-        """Return a `CacheInfo`: hits and misses of this function; maxsize and currsize of its cache, of all of it."""
+        """Return a `CacheInfo`: hits and misses of this function; maxsize and currsize of its cache, of all of it.
+
+        Of a function with a cache of its own, look-ups in `cache` itself count as well.
+        """
         return self.info(self.memory.maxsize)
 
     def refresh(self, /, *args, **kwargs):

@@ -1,8 +1,9 @@
 """The coroutine of a task that runs a load: one of Python's own, which debuggers and `Task.print_stack` understand."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 
-async def run(load: Awaitable[None]) -> None:
-    """Await the load."""
-    await load
+async def run(load: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+    """Call and await the load: here, so that nothing is left where the task is cancelled before its first step."""
+    await load(*arguments)

@@ -101,6 +101,55 @@ class TestTheCoroutine:
         assert carried == [1, (1,)]
         assert reference() is None
 
+    def test_its_load_is_cancelled_before_it_has_begun(self):
+        """Nothing is left that was never awaited."""
+
+        async def main():
+            gate = Gate()
+            f = cached(gate.run)
+            call = asyncio.create_task(f(1))
+            await asyncio.sleep(0)
+            [load] = asyncio.all_tasks() - {asyncio.current_task(), call}
+            load.cancel()
+            assert (await outcome(call))[1] is asyncio.CancelledError
+            assert len(gate) == 0
+
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            drive(main)
+            gc.collect()
+        assert seen == []
+
+    def test_a_finalizer_that_comes_across_one_that_was_collected(self):
+        found = []
+
+        class Finder:
+            def __del__(self):
+                try:
+                    self.coroutine.send(None)
+                except RuntimeError as error:
+                    found.append(str(error))
+                except BaseException as error:
+                    found.append(type(error))
+
+        async def main():
+            gate = Gate()
+            f = cached(gate.run)
+            coroutine = f(1)
+            coroutine.send(None)
+            gate_task = asyncio.all_tasks() - {asyncio.current_task()}
+            finder = Finder()
+            finder.coroutine = coroutine
+            finder.circle = finder
+            del finder, coroutine
+            for task in gate_task:
+                task.cancel()
+            await settle()
+            gc.collect()
+
+        drive(main)
+        assert len(found) == 1
+
     def test_the_stack_of_a_load_can_be_printed(self):
         async def main():
             gate = Gate()
