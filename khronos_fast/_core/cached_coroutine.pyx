@@ -146,6 +146,7 @@ cdef extern from "Python.h":
     void PyObject_GC_UnTrack(PyObject *object) noexcept
     ctypedef struct PyTypeObject:
         destructor tp_dealloc
+        destructor tp_finalize
         traverseproc tp_traverse
         inquiry tp_clear
         iternextfunc tp_iternext
@@ -253,6 +254,9 @@ async def load(CachedCoroutineFunction memo, object key, tuple args, dict kwargs
         elif not flight.abandoned:
             failure = flight.error if flight.loop is loop else for_another_thread(flight.error)
             raise failure.with_traceback(flight.traceback)
+        elif flight is mine and isinstance(flight.error, (KeyboardInterrupt, SystemExit)):
+            # The loop has it from the load's task; once is enough.
+            raise asyncio.CancelledError from flight.error
         elif flight is mine:
             raise flight.error
 
@@ -273,8 +277,10 @@ cdef bint launch(CachedCoroutineFunction memo, TaskFlight flight, tuple args, di
     return True
 
 
-def bury(MemoryCache cache, TaskFlight flight, _):
+def bury(MemoryCache cache, TaskFlight flight, task):
     """The task is over. If it was cancelled before its first step, nobody has been told yet."""
+    if not task.cancelled():
+        task.exception()        # an interrupt, which the loop has raised; nobody else is going to ask for it
     if not flight.landed:
         fail(cache, flight, asyncio.CancelledError(), True)
         flight.wake()
@@ -587,6 +593,11 @@ cdef int coroutine_traverse(PyObject *self, visitproc visit, void *arg) noexcept
     return attributes_traverse(self, visit, arg)
 
 
+cdef void coroutine_finalize(PyObject *self) noexcept:
+    # The collector's first word, while everything is whole.
+    give_up(<CachedCoroutine> self)
+
+
 cdef void coroutine_dealloc(PyObject *self) noexcept:
     # As `__dealloc__`, which would save and restore the current error every time.
     PyObject_GC_UnTrack(self)
@@ -596,22 +607,24 @@ cdef void coroutine_dealloc(PyObject *self) noexcept:
 
 
 cdef int coroutine_clear(PyObject *self) noexcept:
+    # An object that is used again after it has been finalized is not finalized another time; so here, too, if it can.
     give_up(<CachedCoroutine> self)
-    # What it goes on in is dropped, too; finalizers may still come across it.
+    # What it goes on in is dropped as well; finalizers of others may still come across it.
     (<CachedCoroutine> self).state = CLOSED
     return attributes_clear(self)
 
 
 cdef inline void give_up(CachedCoroutine self) noexcept:
-    # It is being freed, or cleared as part of a circle.
     if self.state == CREATED:
         self.state = CLOSED
-        warn_never_awaited(self.memo)
+        if self.memo.memory is not None:        # or that has been cleared before
+            warn_never_awaited(self.memo)
         drop_arguments(self)
 
 
 (<PyTypeObject *> CachedCoroutine).tp_traverse = coroutine_traverse
 (<PyTypeObject *> CachedCoroutine).tp_clear = coroutine_clear
+(<PyTypeObject *> CachedCoroutine).tp_finalize = coroutine_finalize
 (<PyTypeObject *> CachedCoroutine).tp_dealloc = coroutine_dealloc
 (<PyTypeObject *> CachedCoroutine).tp_iternext = <iternextfunc> iterate
 (<PyTypeObject *> CachedCoroutine).tp_as_async.am_await = <unaryfunc> awaited

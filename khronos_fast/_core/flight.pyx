@@ -5,7 +5,7 @@ from _thread import allocate_lock
 
 from cpython.pythread cimport PyThread_get_thread_ident
 
-from khronos_fast._core.errors import LoaderCycle
+from khronos_fast._core.errors import KhronosError, LoaderCycle
 
 from khronos_fast._core.guard cimport FREE_THREADED
 
@@ -24,6 +24,9 @@ cdef extern from *:
     void count_forks "kf_count_forks"() noexcept
 
 count_forks()
+
+cdef enum:
+    HEAP_TYPE = 1 << 9      # of a type's flags: made by a class statement
 
 # Which flight each waiting thread waits for. Together with each flight's owner these are the edges of the graph of
 # waits; every thread has one edge at most, so looking for a circle is following a path. A thread publishes its own
@@ -49,25 +52,30 @@ def for_another_thread(error):
     """An exception to be raised by a thread that has waited for what another one raises.
 
     With the GIL it is the same. Without it, raising writes to the exception object, and CPython (3.13) does so without
-    a lock: threads that raise one object at the same time free its traceback twice. So each gets one of its own, where
-    one can be made, that is like the first.
+    a lock: threads that raise one object at the same time free its traceback twice. So each gets one of its own that is
+    like the first, made without its class's own `__init__`, which may take other arguments than it has passed on.
     """
     if not FREE_THREADED:
         return error
     import copy
     kind = type(error)
+    base = next(each for each in kind.__mro__ if not each.__flags__ & HEAP_TYPE)
     try:
-        own = copy.copy(error)
+        if kind.__init__ is base.__init__ and kind.__new__ is base.__new__:
+            own = copy.copy(error)
+        else:
+            own = base.__new__(kind, *error.args)
+            base.__init__(own, *error.args)
+            own.__dict__.update(error.__dict__)
         if type(own) is not kind or own is error:
             raise TypeError
+        own.args = error.args
     except Exception:
-        try:
-            # Its __init__ takes other arguments than it has passed on.
-            own = kind.__new__(kind, *error.args)
-            own.__dict__.update(error.__dict__)
-        except Exception:
-            return error
-    own.__cause__, own.__suppress_context__ = error.__cause__, error.__suppress_context__
+        own = KhronosError(f"the load has failed, in another thread, with {kind.__name__}: {error}")
+        own.__cause__ = error
+        return own
+    own.__cause__, own.__context__ = error.__cause__, error.__context__
+    own.__suppress_context__ = error.__suppress_context__
     return own
 
 

@@ -6,4 +6,7 @@ from typing import Any
 
 async def run(load: Callable[..., Awaitable[None]], *arguments: Any) -> None:
     """Call and await the load: here, so that nothing is left where the task is cancelled before its first step."""
-    await load(*arguments)
+    running = load(*arguments)
+    # What the load raises has this frame in its traceback; it is not to hold the load.
+    del load, arguments
+    await running

@@ -529,6 +529,7 @@ cdef Flight board(MemoryCache cache, Flight mine, Boarding boarding):
         if same == 1 and not other.is_alive():
             # Who ran it was left behind in the process that this one was forked from.
             flights_remove(&cache.flights, other)
+            other.detached = True
             store_leave(store)
             continue
         # Even if the keys turn out to be different: a load that nobody waits for is called off.

@@ -83,13 +83,20 @@ cdef class TaskFlight(Flight):
 
     async def wait_for_the_end(self, loop):
         """Until its task is over, which who waits here has called off. Being cancelled meanwhile calls it off again."""
+        cdef Node inside = within.get()
         cdef bint over = False
-        while not over:
-            try:
-                await self.come_to(loop, self.for_the_end)
-                over = True
-            except asyncio.CancelledError:
-                self.call_off()
+        if inside is not None:
+            inside.waits.append(self.node)
+        try:
+            while not over:
+                try:
+                    await self.come_to(loop, self.for_the_end)
+                    over = True
+                except asyncio.CancelledError:
+                    self.call_off()
+        finally:
+            if inside is not None:
+                inside.waits.remove(self.node)
 
     async def come_to(self, loop, dict waiters):
         """Until what they wait for has come; False where it does not, as its loop stands still."""

@@ -8,6 +8,7 @@ import io
 import math
 import pickle
 import threading
+import time
 import traceback
 import types
 import warnings
@@ -16,9 +17,9 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from khronos_fast import MemoryCache, cached, lru_cache
+from khronos_fast import LoaderCycle, MemoryCache, cached, lru_cache
 
-from .support import PATIENCE, Gate, Refused, Task, Value, drive, outcome, outcomes, settle
+from .support import PATIENCE, Gate, Refused, Task, Value, drive, outcome, outcomes, run_script, settle
 
 
 class Abort(BaseException):
@@ -81,6 +82,32 @@ class TestTheCoroutine:
         assert [str(each.message) for each in seen] == [
             "coroutine 'TestTheCoroutine.test_never_awaited_and_part_of_a_circle.<locals>.f' was never awaited"
         ]
+
+    def test_never_awaited_and_collected_with_its_function(self):
+        run_script(
+            """
+import gc, warnings
+from khronos_fast import cached
+
+def build():
+    class Holder:
+        pass
+
+    @cached
+    async def f(x):
+        pass
+
+    holder = Holder()
+    holder.f, f.holder = f, holder
+    holder.coroutine = f(holder)
+
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    build()
+    gc.collect()
+assert [each.category for each in seen] == [RuntimeWarning], seen
+"""
+        )
 
     def test_what_is_caught_keeps_nobody_s_frame(self):
         @cached
@@ -200,6 +227,51 @@ class TestWhatIsRaised:
 
         drive(main)
 
+    def test_threads_are_told_the_same(self):
+        """Also where each gets an exception of its own, and the class makes its message itself."""
+        waiting = threading.Semaphore(0)
+        go_on = threading.Event()
+        made = []
+
+        class NotFound(Exception):
+            def __init__(self, what):
+                made.append(what)
+                super().__init__(f"no such thing: {what}")
+
+        class Picky(Exception):
+            def __new__(cls, *args, code):
+                return super().__new__(cls, *args)
+
+            def __init__(self, *args, code):
+                super().__init__(*args)
+                self.code = code
+
+        @cached
+        def f(x):
+            go_on.wait(PATIENCE)
+            try:
+                {}[x]
+            except KeyError:
+                raise NotFound(x) if x == 1 else Picky(x, code=5)  # noqa: B904 - its context is what this is about
+
+        def ask(x):
+            waiting.release()
+            try:
+                f(x)
+            except Exception as error:
+                return type(error), str(error), type(error.__context__), vars(error)
+
+        for x in (1, 2):
+            go_on.clear()
+            tasks = [Task(lambda x=x: ask(x)) for _ in range(8)]
+            for _ in tasks:
+                assert waiting.acquire(timeout=PATIENCE)
+            time.sleep(0.05)
+            go_on.set()
+            results = [task.result() for task in tasks]
+            assert results == [results[0]] * 8
+        assert len(made) <= 8
+
     def test_threads_show_the_load_s_traceback_and_not_each_other_s(self):
         waiting = threading.Semaphore(0)
         go_on = threading.Event()
@@ -302,6 +374,87 @@ class TestLoads:
             call.cancel()
             assert loop.run_until_complete(outcomes([call]))[0][1] is asyncio.CancelledError
             assert ended.count(loop) == 1
+
+    def test_a_circle_through_what_is_still_being_cleaned_up(self):
+        """The one waits for the other to end, and that, cleaning up, for the first."""
+
+        async def main():
+            @cached
+            async def one(x):
+                try:
+                    async with asyncio.timeout(0.05):
+                        return await other(x)
+                except TimeoutError:
+                    return "fallback"
+
+            @cached
+            async def other(x):
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await one(x)
+
+            with pytest.raises(LoaderCycle):
+                await one(1)
+            assert len(one.cache) == len(other.cache) == 0
+
+        drive(main)
+
+    @pytest.mark.parametrize("end", ["failure", "cancelled"])
+    def test_leave_no_circle_with_their_arguments(self, end):
+        """Without the collector, that is: a plain coroutine's arguments go with its failure, too."""
+
+        class Argument:
+            pass
+
+        async def main():
+            @cached
+            async def f(x):
+                if end == "failure":
+                    raise Refused("no")
+                await asyncio.Event().wait()
+
+            argument = Argument()
+            reference = weakref.ref(argument)
+            call = asyncio.create_task(f(argument))
+            await settle()
+            call.cancel()
+            await asyncio.wait([call])
+            if end == "failure":
+                call.exception()
+            del argument, call
+            await settle()
+            return reference() is None
+
+        gc.collect()
+        gc.disable()
+        try:
+            assert asyncio.run(main())
+        finally:
+            gc.enable()
+
+    def test_ctrl_c_in_a_load_interrupts_the_loop_once(self):
+        @cached
+        async def f(x):
+            await asyncio.sleep(0)
+            raise KeyboardInterrupt
+
+        async def main():
+            await f(1)
+
+        interrupts = 0
+        loop = asyncio.new_event_loop()
+        try:
+            task = loop.create_task(main())
+            for _ in range(3):
+                try:
+                    loop.run_until_complete(asyncio.sleep(0.01))
+                except KeyboardInterrupt:
+                    interrupts += 1
+            assert interrupts == 1
+            assert task.cancelled()
+        finally:
+            loop.close()
 
 
 class TestKeys:
