@@ -27,6 +27,7 @@ SameHash = _memory.SameHash
 Task = _memory.Task
 Value = _memory.Value
 run_script = _memory.run_script
+attempts = _memory.attempts
 together = _memory.together
 wait = _memory.wait
 

@@ -2403,6 +2403,7 @@ class Thing:
 
 coroutine = f(1)
 coroutine.close()
+looks = 0
 for kind in (type(coroutine), type(f), type(g), type(Thing().m), type(g.cache_key(1, 2))):
     if kind.__module__ == "builtins" or kind.__module__ == "types":
         continue
@@ -2412,10 +2413,12 @@ for kind in (type(coroutine), type(f), type(g), type(Thing().m), type(g.cache_ke
         except TypeError:
             continue
         for look in (repr, str, hash, dir, bool, lambda it: it == it, lambda it: it.close(), lambda it: it.send(None)):
+            looks += 1
             try:
                 look(made)
             except (TypeError, AttributeError, RuntimeError, StopIteration):
                 pass
+assert looks > 20, looks
 """
 
 

@@ -19,6 +19,7 @@ from .support import (
     SameHash,
     Task,
     Value,
+    attempts,
     is_same_failure,
     run_script,
     together,
@@ -26,14 +27,6 @@ from .support import (
 )
 
 KEYS = ["k", 0, None, ("a", 1), SameHash(1)]
-
-
-def attempts(check, count=20):
-    """A thread may come too late for a flight: then there is another one."""
-    for _ in range(count):
-        if check():
-            return
-    pytest.fail(f"in {count} flights nobody waited for the run that was under way")
 
 
 class TestStampede:

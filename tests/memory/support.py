@@ -188,3 +188,8 @@ def run_script(source: str, *arguments: str, timeout: float = 120.0) -> subproce
     )
     assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr[-4000:]}"
     return done
+
+
+def attempts(check: Callable[[], bool], count: int = 20) -> None:
+    """A thread may come too late for a flight: then there is another one."""
+    assert any(check() for _ in range(count)), f"in {count} flights nobody waited for the load that was under way"

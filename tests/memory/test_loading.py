@@ -12,7 +12,20 @@ import pytest
 
 from khronos_fast import KhronosError, LoaderCycle, MemoryCache, RemovalCause
 
-from .support import FREE_THREADED, PATIENCE, Clock, Listener, SameHash, Task, Value, run_script, state, together, wait
+from .support import (
+    FREE_THREADED,
+    PATIENCE,
+    Clock,
+    Listener,
+    SameHash,
+    Task,
+    Value,
+    attempts,
+    run_script,
+    state,
+    together,
+    wait,
+)
 
 KEYS = ["k", 0, None, ("a", 1), SameHash(1)]
 
@@ -64,14 +77,6 @@ class Flight:
         self.result, self.raises = result, raises
         self.go.set()
         return self.leader.outcome(), [waiter.outcome() for waiter in self.waiters]
-
-
-def attempts(check, count=20):
-    """A thread may come too late for a flight: then there is another one."""
-    for _ in range(count):
-        if check():
-            return
-    pytest.fail(f"in {count} flights nobody waited for the load that was under way")
 
 
 class TestAlone:
