@@ -2,6 +2,7 @@
 
 from khronos_fast._core.cached import cached
 from khronos_fast._core.errors import KhronosError, LoaderCycle
+from khronos_fast._core.glob import Glob
 from khronos_fast._core.lru_cache import cache, lru_cache
 from khronos_fast._core.memory import MemoryCache
 from khronos_fast._core.removal import RemovalCause
@@ -11,6 +12,7 @@ from khronos_fast._version import __version__
 __all__ = [
     "CacheInfo",
     "CacheStats",
+    "Glob",
     "KhronosError",
     "LoaderCycle",
     "MemoryCache",

@@ -13,8 +13,9 @@ MODULES = {
     "khronos_fast._core.audit": 1,
     "khronos_fast._core.cached": 1,
     "khronos_fast._core.errors": 1,
+    "khronos_fast._core.glob": 4,
     "khronos_fast._core.lru_cache": 2,
-    "khronos_fast._core.memory": 15,
+    "khronos_fast._core.memory": 16,
     "khronos_fast._core.removal": 1,
     "khronos_fast._core.stats": 1,
 }
@@ -23,7 +24,8 @@ MODULES = {
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_docstring_examples_run(name):
     module = importlib.import_module(name)
-    names = {"MemoryCache": importlib.import_module("khronos_fast").MemoryCache}
+    package = importlib.import_module("khronos_fast")
+    names = {"MemoryCache": package.MemoryCache, "Glob": package.Glob}
     finder = doctest.DocTestFinder(exclude_empty=True)
     tests = [test for test in finder.find(module, extraglobs=names) if test.examples]
     assert len(tests) >= MODULES[name]

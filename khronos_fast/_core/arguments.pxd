@@ -19,3 +19,6 @@ cdef inline int64_t nanoseconds(double seconds) noexcept nogil:
 cdef int64_t parse_ttl(object ttl) except -1
 cdef int64_t parse_count(object value, str name, int64_t least, int64_t most) except? -1
 cdef object parse_callable(object value, str name)
+
+# What `dict.update` takes, as pairs.
+cdef object pairs_of(object source)

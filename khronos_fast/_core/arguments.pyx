@@ -1,5 +1,7 @@
 """What callers pass in, checked: each error says what was given and what is wanted."""
 
+from collections.abc import Mapping
+
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t
 
@@ -51,3 +53,12 @@ cdef object parse_callable(object value, str name):
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be callable or None, not {type(value).__name__}")
     return value
+
+
+cdef object pairs_of(object source):
+    """What `dict.update` takes: a mapping, anything with `keys`, or pairs."""
+    if isinstance(source, Mapping):
+        return source.items()
+    if hasattr(source, "keys"):
+        return [(key, source[key]) for key in source.keys()]
+    return source

@@ -14,6 +14,15 @@ from khronos_fast._core.deadlines cimport (
 )
 from khronos_fast._core.index cimport ASK_PYTHON, Index, index_home, index_probe
 from khronos_fast._core.memory cimport MemoryCache
+from khronos_fast._core.prefixes cimport (
+    NO_NODE,
+    Path,
+    Prefixes,
+    node_in_use,
+    node_is,
+    path_find_of_key,
+    prefixes_find,
+)
 from khronos_fast._core.slab cimport NEVER, NO_ENTRY, Slab, slab_used
 from khronos_fast._core.store cimport Store, store_enter, store_leave
 
@@ -31,6 +40,9 @@ def audit(MemoryCache cache not None):
     audit_deadlines(&cache.store)
     if cache.store.max_weight != 0:
         audit_weights(&cache.store)
+    assert cache.store.sweep == NULL, "an invalidation is under way, and nobody is at it"
+    if cache.store.prefixes.depth != 0:
+        audit_prefixes(&cache.store)
 
 
 cdef bint audit_recency(Store *store) except -1:
@@ -160,3 +172,69 @@ cdef bint audit_weights(Store *store) except -1:
     assert weight == store.weight, f"the entries weigh {weight}, the cache says {store.weight}"
     assert weight <= store.max_weight, f"the entries weigh {weight}, more than {store.max_weight}"
     return True
+
+
+cdef bint audit_prefixes(Store *store) except -1:
+    cdef Prefixes *prefixes = &store.prefixes
+    cdef Slab *slab = &store.slab
+    cdef uint32_t place, node, at, chained = 0, free = 0, members = 0, linked = 0
+    if slab.entries == NULL:
+        assert prefixes.count == 0, "prefixes without entries"
+        return True
+    assert slab.members != NULL, "a tree of prefixes without members"
+    for place in range(1, slab.touched + 1):
+        if slab.entries[place].key != NULL:
+            audit_member(store, place)
+            linked += slab.members[place].prefix != NO_NODE
+    for at in range(prefixes.chains):
+        node = prefixes.heads[at]
+        while node != NO_NODE:
+            chained += 1
+            assert chained <= prefixes.count, "more nodes in the chains than there are, or a circle"
+            assert node_in_use(&prefixes.nodes[node]), f"node {node} is in a chain and stands for nothing"
+            assert prefixes.nodes[node].low & (prefixes.chains - 1) == at, f"node {node} is in a wrong chain"
+            members += audit_node(store, node)
+            node = prefixes.nodes[node].chain
+    assert chained == prefixes.count, f"{chained} nodes in the chains, {prefixes.count} in the tree"
+    assert members == linked, f"{members} entries in the lists of nodes, {linked} that have one"
+    node = prefixes.free
+    while node != NO_NODE:
+        free += 1
+        assert not node_in_use(&prefixes.nodes[node]), f"node {node} is free and in use"
+        node = prefixes.nodes[node].after
+    assert free + prefixes.count == prefixes.touched, "nodes have been lost"
+    return True
+
+
+cdef bint audit_member(Store *store, uint32_t place) except -1:
+    # An entry belongs to the longest prefix of its key that the tree is deep enough for, and that to the next shorter.
+    cdef Prefixes *prefixes = &store.prefixes
+    cdef uint32_t node = store.slab.members[place].prefix
+    cdef Path path
+    if not path_find_of_key(&path, prefixes, store.slab.entries[place].key):
+        raise MemoryError
+    if node == NO_NODE:
+        assert path.levels == 0 or not prefixes.built, f"place {place} has a prefix and no node"
+    else:
+        assert path.levels != 0 and node_is(prefixes, node, &path, path.levels), f"place {place} is below a wrong node"
+        assert prefixes_find(prefixes, &path, path.levels) == node, f"node {node} is there twice"
+    return True
+
+
+cdef uint32_t audit_node(Store *store, uint32_t node) except 0xFFFFFFFFu:
+    # How many members it has.
+    cdef Prefixes *prefixes = &store.prefixes
+    cdef uint32_t at = prefixes.nodes[node].member
+    cdef uint32_t count = 0
+    while at != NO_ENTRY:
+        count += 1
+        assert count <= store.slab.count, f"the members of node {node} make a circle that leaves out the first one"
+        assert store.slab.members[at].prefix == node, f"place {at} is a member of node {node} and does not know it"
+        assert store.slab.members[store.slab.members[at].after].before == at, f"place {at} is not linked both ways"
+        at = store.slab.members[at].after
+        if at == prefixes.nodes[node].member:
+            break
+    at = prefixes.nodes[node].after
+    assert prefixes.nodes[at].before == node, f"node {node} is not linked both ways"
+    assert prefixes.nodes[at].parent == prefixes.nodes[node].parent, f"the siblings of node {node} have other parents"
+    return count

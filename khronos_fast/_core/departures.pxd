@@ -68,6 +68,14 @@ cdef inline void departures_add(Departures *self, PyObject *key, PyObject *value
     self.count += 1
 
 
+cdef inline void departures_take(Departures *self, Departures *other) noexcept nogil:
+    # Into one that is empty, all of another, which is empty then.
+    self[0] = other[0]
+    if other.items == other.at_hand:
+        self.items = self.at_hand
+    departures_init(other)
+
+
 cdef inline void departures_release(Departures *self) noexcept nogil:
     if self.items != self.at_hand:
         PyMem_RawFree(self.items)

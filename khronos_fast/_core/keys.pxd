@@ -6,8 +6,14 @@ from libc.stdint cimport uint32_t, uint64_t
 cdef extern from *:
     """
     #include <string.h>
+    /* On the path of every hit: the compiler is not to weigh whether to call these. */
+    #ifdef __GNUC__
+      #define kf_in_place static inline __attribute__((always_inline))
+    #else
+      #define kf_in_place static inline
+    #endif
     /* What Python's own dict does first: a str has kept its hash since somebody last asked. */
-    static inline Py_hash_t kf_hash(PyObject *key) {
+    kf_in_place Py_hash_t kf_hash(PyObject *key) {
         if (PyUnicode_CheckExact(key)) {
             Py_hash_t kept = ((PyASCIIObject *)key)->hash;
             if (kept != -1) return kept;
@@ -67,6 +73,9 @@ cdef extern from *:
     Py_hash_t key_hash "kf_hash"(PyObject *key) except? -1
     # The same for who looks after the error that -1 stands for.
     Py_hash_t try_hash "kf_hash"(PyObject *key) noexcept
+    # An exact str, int or bytes.
+    bint is_plain "kf_is_plain"(PyObject *key) noexcept
+    bint same_bytes "kf_same_bytes"(const char *a, const char *b, size_t length) noexcept nogil
     # 1, 0 or UNSURE
     int same_key "kf_same_key"(PyObject *a, PyObject *b) noexcept
 

@@ -1,8 +1,8 @@
 # The look-up that finds what it looks for: the shortest path of the package, for keys and for calls alike.
 #
 # It runs no Python code and allocates nothing. Whatever is not plain (a miss, a key that only its own __eq__ can tell
-# apart, an entry past its end, something to be reaped, a busy writer) it leaves alone, and the caller takes the
-# long way, which can do everything. The clock is read only where something in the cache expires.
+# apart, an entry past its end, something to be reaped, an invalidation under way, a busy writer) it leaves alone, and
+# the caller takes the long way, which can do everything. The clock is read only where something in the cache expires.
 
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
@@ -56,7 +56,7 @@ cdef inline PyObject *look_in_lane(
     if lane == NULL:
         return NULL
     place = probe(store, key, call, hash)
-    if place != NO_ENTRY and place != ASK_PYTHON:
+    if place != NO_ENTRY and place != ASK_PYTHON and store.sweep == NULL:
         entry = &store.slab.entries[place]
         # The fine clock, with or without expiry: its readings are what orders the look-ups of all threads.
         moment = fine_now()
@@ -84,7 +84,7 @@ cdef inline PyObject *look_up(Store *store, PyObject *key, const Call *call, uin
     if FREE_THREADED:
         return look_in_lane(store, key, call, hash, True, NULL)
     place = probe(store, key, call, hash)
-    if place == NO_ENTRY or place == ASK_PYTHON:
+    if place == NO_ENTRY or place == ASK_PYTHON or store.sweep != NULL:
         return NULL
     if store.deadlines.due != NEVER:
         now = coarse_now()

@@ -32,6 +32,7 @@ cdef class MemoryCache:
     cdef int64_t load_time
     cdef readonly str name
     cdef readonly str delimiter
+    cdef bytes delimiter_octets
     cdef object __weakref__
 
 

@@ -7,7 +7,9 @@ How it is put together, each part in a file of its own:
 - `recency`: the order of use
 - `deadlines`: the order of expiry
 - `guard`: who may touch them, and how look-ups on several cores stay out of each other's way
+- `prefixes`: the tree of the keys' prefixes, where patterns over these are used
 - `store`: these together
+- `sweep`, `invalidation`: removing by pattern
 - `departures`: what has left and still has to be told of and let go
 - `flight`: loads under way
 
@@ -31,7 +33,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from khronos_fast._core.arguments cimport LONGEST, nanoseconds, parse_callable, parse_count, parse_ttl
+from khronos_fast._core.arguments cimport LONGEST, nanoseconds, pairs_of, parse_callable, parse_count, parse_ttl
 from khronos_fast._core.call_key cimport CallKey, Scope, type_of
 from khronos_fast._core.clock cimport CLOSE, clock_setup, coarse_now, fine_now, stamp_now
 from khronos_fast._core.departures cimport (
@@ -40,6 +42,7 @@ from khronos_fast._core.departures cimport (
     EVICTED,
     EXPIRED,
     INVALIDATED,
+    Cause,
     Departures,
     departures_add,
     departures_init,
@@ -48,9 +51,21 @@ from khronos_fast._core.departures cimport (
 )
 from khronos_fast._core.flight cimport Flight, ThreadFlight
 from khronos_fast._core.flights cimport Flights, flights_add, flights_first, flights_free, flights_remove
+from khronos_fast._core.glob cimport Glob, compile_pattern
 from khronos_fast._core.guard cimport FREE_THREADED, guard_free
+from khronos_fast._core.invalidation cimport (
+    give_way,
+    indexed_level,
+    store_announce,
+    store_begin_prefixes,
+    store_begin_sweep,
+    store_build_prefixes,
+    store_sweep,
+)
 from khronos_fast._core.keys cimport key_hash, mix, same_key
 from khronos_fast._core.look_up cimport look_in_lane
+from khronos_fast._core.pattern cimport EXACT, Pattern, pattern_free
+from khronos_fast._core.prefixes cimport prefixes_give_up
 from khronos_fast._core.recency cimport recency_next, recency_oldest, recency_touch
 from khronos_fast._core.slab cimport NEVER, NO_ENTRY, Slab, slab_release
 from khronos_fast._core.store cimport (
@@ -73,6 +88,7 @@ from khronos_fast._core.store cimport (
     store_reschedule,
     store_shrink,
 )
+from khronos_fast._core.sweep cimport Sweep, key_matches, sweep_init
 
 cdef extern from *:
     """
@@ -111,6 +127,11 @@ cdef struct Held:
     PyObject *key
     PyObject *value
     int64_t expiry
+
+# What is unknown to who chooses keys; see prefixes.pyx.
+cdef uint64_t[2] SECRET
+SECRET[0] = <uint64_t> <Py_hash_t> hash("the hashes")
+SECRET[1] = <uint64_t> <Py_hash_t> hash("of prefixes")
 
 clock_setup()
 
@@ -275,7 +296,7 @@ cdef bint tell(MemoryCache cache, Departures *gone) except -1:
     return True
 
 
-cdef PyObject *take(MemoryCache cache, PyObject *key) except NULL:
+cdef PyObject *take(MemoryCache cache, PyObject *key, Cause cause) except NULL:
     """Removes a key, as its caller wishes; a new reference to its live value, or ABSENT."""
     cdef uint32_t hash = mix(key_hash(key))
     cdef Store *store = &cache.store
@@ -292,7 +313,7 @@ cdef PyObject *take(MemoryCache cache, PyObject *key) except NULL:
     if place != NO_ENTRY and is_live(cache, place, &now):
         value = store.slab.entries[place].value
         Py_INCREF(<object> value)
-        store_depart(store, place, DELETED, &gone)
+        store_depart(store, place, cause, &gone)
     elif place != NO_ENTRY:
         store_depart(store, place, EXPIRED, &gone)
     store_reap(store, now, &gone)
@@ -307,7 +328,11 @@ cdef PyObject *take(MemoryCache cache, PyObject *key) except NULL:
 
 
 cdef bint discard(MemoryCache cache, object key) except -1:
-    cdef PyObject *value = take(cache, <PyObject *> key)
+    return discard_for(cache, key, DELETED)
+
+
+cdef bint discard_for(MemoryCache cache, object key, Cause cause) except -1:
+    cdef PyObject *value = take(cache, <PyObject *> key, cause)
     if value == ABSENT:
         return False
     Py_DECREF(<object> value)
@@ -320,12 +345,98 @@ cdef int64_t drop_expired(MemoryCache cache) except -1:
     cdef int64_t dropped
     cdef Departures gone
     departures_init(&gone)
-    store_enter(&cache.store)
+    enter_swept(cache)
     dropped = store_expire(&cache.store, settle(cache, now), &gone)
     store_shrink(&cache.store)
     store_leave(&cache.store)
     farewell(cache, &gone)
     return dropped
+
+
+# ---------------------------------------------------------------------- removing by pattern
+
+cdef bint enter_swept(MemoryCache cache) except -1:
+    """Enters the guard when no invalidation is under way; one that is, is brought to its end before that."""
+    cdef Departures gone
+    store_enter(&cache.store)
+    while cache.store.sweep != NULL:
+        departures_init(&gone)
+        store_sweep(&cache.store, cache.store.sweep, &gone)
+        store_leave(&cache.store)
+        farewell(cache, &gone)
+        store_enter(&cache.store)
+    return True
+
+
+cdef uint64_t invalidate(MemoryCache cache, const Pattern *pattern) except? 0xFFFFFFFFFFFFFFFFu:
+    """Removes what a pattern selects; how many live entries that was."""
+    cdef Store *store = &cache.store
+    cdef uint32_t level = indexed_level(pattern, cache.delimiter_octets, len(cache.delimiter_octets))
+    cdef int64_t now
+    cdef Departures gone
+    cdef Sweep sweep
+    cdef bint announced, over
+    cdef object interrupt = None
+    if pattern.kind == EXACT and not store.odd_keys:
+        return discard_exactly(cache, pattern)
+    now = fine_time(cache)
+    sweep_init(&sweep, pattern)
+    departures_init(&gone)
+    enter_swept(cache)
+    sweep.now = settle(cache, now)
+    detach_matching(cache, pattern)
+    store_begin_sweep(store, &sweep, level)
+    over = store_sweep(store, &sweep, &gone)
+    announced = over or store_announce(store, &sweep)
+    store_leave(store)
+    while True:
+        try:
+            farewell(cache, &gone)
+        except BaseException as error:
+            interrupt = error       # what has begun is finished first
+        if over or not announced:
+            break
+        give_way()
+        store_enter(store)
+        # Unless somebody else who had to wait for it has finished it.
+        over = store.sweep != &sweep or store_sweep(store, &sweep, &gone)
+        store_leave(store)
+    if interrupt is not None:
+        raise interrupt
+    if not announced:
+        raise MemoryError
+    if level > 0:
+        build_prefixes(cache, level)
+    return sweep.removed
+
+
+cdef uint64_t discard_exactly(MemoryCache cache, const Pattern *pattern) except? 0xFFFFFFFFFFFFFFFFu:
+    """What a pattern without wildcards selects in a cache where nothing but text and bytes can be equal to them."""
+    cdef bytes octets = pattern.bytes[:pattern.length]
+    cdef uint64_t removed
+    store_enter(&cache.store)
+    detach_matching(cache, pattern)
+    store_leave(&cache.store)
+    removed = discard_for(cache, octets, INVALIDATED)
+    try:
+        text = octets.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return removed              # not the form of any text
+    return removed + discard_for(cache, text, INVALIDATED)
+
+
+cdef void build_prefixes(MemoryCache cache, uint32_t level):
+    """The tree of prefixes, unless it is there and deep enough; other threads run meanwhile."""
+    cdef Store *store = &cache.store
+    cdef bint over
+    store_enter(store)
+    over = not store_begin_prefixes(store, level, cache.delimiter_octets, len(cache.delimiter_octets), SECRET)
+    while not over:
+        over = store_build_prefixes(store)
+        store_leave(store)
+        give_way()
+        store_enter(store)
+    store_leave(store)
 
 
 # ---------------------------------------------------------------------- storing
@@ -480,6 +591,19 @@ cdef void detach_all(MemoryCache cache, Scope scope) noexcept:
         while at != NULL:
             key = <PyObject *> (<Flight> at).key
             if scope is None or (type_of(key) == <PyObject *> CallKey and (<CallKey> key).scope is scope):
+                (<Flight> at).detached = True
+            at = (<Flight> at).next
+
+
+cdef void detach_matching(MemoryCache cache, const Pattern *pattern) noexcept:
+    """In the guard: no load of a key that a pattern selects is stored any more."""
+    cdef PyObject *at
+    cdef uint32_t i
+    for i in range(cache.flights.size):
+        at = cache.flights.chains[i]
+        while at != NULL:
+            # Out of memory, it can't be told: then it is not stored.
+            if key_matches(pattern, <PyObject *> (<Flight> at).key) != 0:
                 (<Flight> at).detached = True
             at = (<Flight> at).next
 
@@ -714,6 +838,7 @@ cdef class MemoryCache:
         self.latest = TIMELESS
         self.default_life = NEVER
         self.delimiter = ":"
+        self.delimiter_octets = b":"
 
     def __init__(
         self, maxsize=1000, ttl=None, *, max_weight=None, weigher=None, on_removal=None, timer=None, delimiter=":",
@@ -746,10 +871,12 @@ cdef class MemoryCache:
         self.on_removal_ = on_removal
         self.timer = timer
         self.delimiter = str(delimiter)
+        self.delimiter_octets = self.delimiter.encode("utf-8", "surrogatepass")
         self.name = None if name is None else str(name)
 
     def __dealloc__(self):
         let_go(self)
+        prefixes_give_up(&self.store.prefixes, &self.store.slab)
         guard_free(&self.store.guard)
 
     # ------------------------------------------------------------------ the public face: one key
@@ -868,7 +995,7 @@ cdef class MemoryCache:
         >>> MemoryCache().pop("absent", None) is None
         True
         """
-        cdef PyObject *value = take(self, <PyObject *> key)
+        cdef PyObject *value = take(self, <PyObject *> key, DELETED)
         if value != ABSENT:
             return owned(value)
         if default is MISSING:
@@ -963,6 +1090,40 @@ cdef class MemoryCache:
                 count += 1
         return count
 
+    def invalidate(self, pattern):
+        """Remove every live entry whose key a pattern selects; how many there were.
+
+        All of them disappear at the same moment; what is stored after it, by another thread or by a listener, stays.
+        Loads of such keys that are under way answer those who wait for them and are not stored. Only keys that are str
+        or bytes can be selected.
+
+        A literal prefix that ends at the cache's `delimiter`, and a star (`user:42:*`), takes time in proportion to
+        what it removes; the first such pattern, and the first one of more levels than those before it, takes a walk
+        over the cache more, and from then on each new key costs a little more (`prefixes.pyx` says what). A pattern
+        without wildcards is a removal by key, where all keys are str, int or bytes. Others are a walk over all entries,
+        some 20 ns each, and so is a prefix of more than 32 levels. No other thread is held up for longer than about
+        a millisecond.
+
+        Args:
+            pattern: a str, bytes or `Glob`.
+
+        Raises:
+            TypeError, ValueError: what `Glob` raises; nothing is removed then.
+
+        >>> cache = MemoryCache()
+        >>> cache.update({"user:42:name": "Ada", "user:42:mail": "a@b.c", "user:7:name": "Bob"})
+        >>> cache.invalidate("user:42:*"), list(cache)
+        (2, ['user:7:name'])
+        """
+        cdef Pattern compiled
+        if isinstance(pattern, Glob):
+            return invalidate(self, &(<Glob> pattern).compiled)
+        compile_pattern(pattern, &compiled)
+        try:
+            return invalidate(self, &compiled)
+        finally:
+            pattern_free(&compiled)
+
     def update(self, other=(), /, **kwargs):
         """Store everything of a mapping, of pairs, and of keyword arguments, as `dict.update` does."""
         for key, value in pairs_of(other):
@@ -986,7 +1147,7 @@ cdef class MemoryCache:
         cdef uint32_t place
         cdef object item = None
         departures_init(&gone)
-        store_enter(store)
+        enter_swept(self)
         now = settle(self, now)
         while store.slab.count != 0 and departures_reserve(&gone, 1):
             place = recency_oldest(&store.slab)
@@ -1027,7 +1188,7 @@ cdef class MemoryCache:
         cdef uint32_t place
         cdef object interrupt = None
         departures_init(&gone)
-        store_enter(&self.store)
+        enter_swept(self)
         detach_all(self, None)
         store_expire(&self.store, settle(self, now), &gone)
         slab = store_empty(&self.store)
@@ -1061,7 +1222,7 @@ cdef class MemoryCache:
         cdef Departures gone
         cdef bint able = True
         departures_init(&gone)
-        store_enter(store)
+        enter_swept(self)
         now = settle(self, now)
         store_expire(store, now, &gone)
         store.limit = limit
@@ -1115,7 +1276,7 @@ cdef class MemoryCache:
         cdef int64_t load_time
         cdef Store seen
         drop_expired(self)
-        store_enter(store)
+        enter_swept(self)
         store_count_look_ups(store, &hits, &misses)
         loads, load_failures, load_time = self.loads, self.load_failures, self.load_time
         seen = store[0]
@@ -1236,7 +1397,7 @@ cdef list snapshot(MemoryCache cache):
     cdef int64_t now
     drop_expired(cache)
     now = fine_time(cache)
-    store_enter(store)
+    enter_swept(cache)
     now = settle(cache, now)
     held = <Held *> PyMem_RawMalloc((<size_t> store.slab.count + 1) * sizeof(Held))
     if held == NULL:
@@ -1268,15 +1429,6 @@ cdef list snapshot(MemoryCache cache):
 cdef list keys_in_scope(MemoryCache cache, Scope scope):
     """The keys of one of the functions that share a cache. In proportion to the size of the cache."""
     return [item[0] for item in snapshot(cache) if type(item[0]) is CallKey and (<CallKey> item[0]).scope is scope]
-
-
-cdef object pairs_of(object source):
-    """What `dict.update` takes: a mapping, anything with `keys`, or pairs."""
-    if isinstance(source, Mapping):
-        return source.items()
-    if hasattr(source, "keys"):
-        return [(key, source[key]) for key in source.keys()]
-    return source
 
 
 # ---------------------------------------------------------------------- the garbage collector

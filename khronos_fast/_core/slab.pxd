@@ -1,6 +1,7 @@
 # The entries of one cache, in arrays; everything that links them does it by their four-byte place in these.
 #
-# 40 bytes an entry, and eight more, its neighbours in the order of expiry, once something in the cache expires. With
+# 40 bytes an entry, and eight more, its neighbours in the order of expiry, once something in the cache expires (and
+# twelve, its neighbours below a prefix, once patterns over prefixes are used). With
 # the index's 7.5 (index.pxd) that is all a large cache spends on it; as an object with pointers the same fields would
 # be 96, and the allocator's rounding. Place 0 is the anchor of the recency list, so that linking needs no case for an
 # end, and so that 0 can mean "no entry" everywhere else.
@@ -56,11 +57,18 @@ cdef struct Due:
     uint32_t after
 
 
+cdef struct Member:
+    uint32_t prefix             # the node that it belongs to (prefixes.pxd), or 0
+    uint32_t before
+    uint32_t after
+
+
 cdef struct Slab:
     Entry *entries
     Used *used                  # only without the GIL
     Due *due                    # NULL until something expires
     int64_t *weights            # NULL without a weigher
+    Member *members             # NULL until patterns over prefixes are used
     uint32_t capacity           # entries there is room for, the anchor not counted
     uint32_t touched            # places that were ever in use; those above are not even paged in
     uint32_t free               # the list of free places below touched
@@ -71,7 +79,7 @@ cdef extern from *:
     Used *slab_used "kf_used_of"(const Slab *slab, uint32_t place) noexcept nogil
 
 
-cdef inline bint slab_reserve(Slab *slab, uint32_t capacity, bint weighted) noexcept nogil:
+cdef inline bint slab_reserve(Slab *slab, uint32_t capacity, bint weighted, bint with_prefixes) noexcept nogil:
     # Makes room, or returns False and leaves everything as it was.
     cdef size_t places = <size_t> capacity + 1
     cdef bint fresh = slab.entries == NULL
@@ -83,6 +91,11 @@ cdef inline bint slab_reserve(Slab *slab, uint32_t capacity, bint weighted) noex
         if memory == NULL:
             return False
         slab.weights = <int64_t *> memory
+    if with_prefixes:
+        memory = PyMem_RawRealloc(slab.members, places * sizeof(Member))
+        if memory == NULL:
+            return False
+        slab.members = <Member *> memory
     if USED_APART:
         memory = PyMem_RawRealloc(slab.used, places * sizeof(Used))
         if memory == NULL:
@@ -136,6 +149,8 @@ cdef inline size_t slab_bytes(const Slab *slab) noexcept nogil:
         place += sizeof(Due)
     if slab.weights != NULL:
         place += sizeof(int64_t)
+    if slab.members != NULL:
+        place += sizeof(Member)
     return (<size_t> slab.capacity + 1) * place
 
 
@@ -144,8 +159,10 @@ cdef inline void slab_release(Slab *slab) noexcept nogil:
     PyMem_RawFree(slab.used)
     PyMem_RawFree(slab.due)
     PyMem_RawFree(slab.weights)
+    PyMem_RawFree(slab.members)
     slab.entries = NULL
     slab.used = NULL
     slab.due = NULL
     slab.weights = NULL
+    slab.members = NULL
     slab.capacity = slab.touched = slab.free = slab.count = 0

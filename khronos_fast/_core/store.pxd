@@ -28,6 +28,7 @@ from khronos_fast._core.departures cimport (
     CAUSES,
     EVICTED,
     EXPIRED,
+    INVALIDATED,
     REPLACED,
     Cause,
     Departures,
@@ -65,7 +66,21 @@ from khronos_fast._core.index cimport (
     index_rebuild,
     index_release,
 )
+from khronos_fast._core.keys cimport is_plain
 from khronos_fast._core.prefetch cimport prefetch
+from khronos_fast._core.prefixes cimport (
+    Path,
+    Prefixes,
+    path_find_of_key,
+    prefixes_bytes,
+    prefixes_empty,
+    prefixes_foresee,
+    prefixes_foresee_node,
+    prefixes_give_up,
+    prefixes_link,
+    prefixes_renumber,
+    prefixes_unlink,
+)
 from khronos_fast._core.recency cimport (
     recency_append,
     recency_foresee,
@@ -87,6 +102,7 @@ from khronos_fast._core.slab cimport (
     slab_reserve_due,
     slab_take,
 )
+from khronos_fast._core.sweep cimport Sweep, sweep_hides, sweep_mark_fresh
 
 cdef extern from "Python.h":
     # -1 with an error set, which the caller passes on when it has put things in order.
@@ -103,8 +119,11 @@ cdef struct Store:
     # What every look-up reads comes first.
     Index index
     Slab slab
+    Sweep *sweep                # the invalidation under way, or NULL
     Deadlines deadlines
     Guard guard
+    Prefixes prefixes
+    bint odd_keys               # there was one that is not simply a str, an int or bytes
     Moment latest_write         # for stamping the next one
     uint64_t moves              # grows whenever an entry may have changed its slot in the index
     uint64_t inserts
@@ -161,9 +180,32 @@ cdef inline uint32_t store_find(Store *self, PyObject *key, uint32_t hash) excep
         return NO_ENTRY
     slot = index_home(&self.index, hash)
     place = index_probe(&self.index, self.slab.entries, key, hash, &slot)
-    if place == ASK_PYTHON:
-        return store_find_asking(self, key, hash, slot)
+    if place == ASK_PYTHON or self.sweep != NULL:
+        return store_find_slowly(self, key, hash, slot, place)
     return place
+
+
+cdef inline uint32_t store_find_slowly(
+    Store *self, PyObject *key, uint32_t hash, uint32_t slot, uint32_t place
+) except 0xFFFFFFFFu:
+    if place == ASK_PYTHON:
+        place = store_find_asking(self, key, hash, slot)
+    if self.sweep != NULL and place != NO_ENTRY and place != ASK_PYTHON:
+        return store_unless_hidden(self, place)
+    return place
+
+
+cdef inline uint32_t store_unless_hidden(Store *self, uint32_t place) except 0xFFFFFFFFu:
+    # A place that has been found, or NO_ENTRY where an invalidation hides it; then its entry goes at once.
+    cdef int hidden = sweep_hides(self.sweep, &self.slab, place)
+    if hidden == 0:
+        return place
+    if hidden < 0 or not departures_reserve(&self.sweep.gone, 1):
+        store_leave(self)
+        raise MemoryError
+    self.sweep.removed += 1
+    store_depart(self, place, INVALIDATED, &self.sweep.gone)
+    return NO_ENTRY
 
 
 cdef inline uint32_t store_find_asking(Store *self, PyObject *key, uint32_t hash, uint32_t slot) except 0xFFFFFFFFu:
@@ -222,6 +264,8 @@ cdef inline void store_depart(Store *self, uint32_t place, Cause cause, Departur
         deadlines_remove(&self.deadlines, &self.slab, place)
     if self.max_weight != 0:
         self.weight -= self.slab.weights[place]
+    if self.slab.members != NULL:
+        prefixes_unlink(&self.prefixes, &self.slab, place)
     self.departed[<int> cause] += 1
     departures_add(gone, entry.key, entry.value, cause)
     slab_give(&self.slab, place)
@@ -257,13 +301,19 @@ cdef inline bint store_evict(Store *self, int64_t now, Departures *gone) noexcep
     # What has expired, or else the least recently used entry. False where there is none, or no memory to note that it
     # has gone.
     cdef uint32_t place = NO_ENTRY
+    cdef Cause cause = EVICTED
     if now >= self.deadlines.due:
         place = deadlines_next_expired(&self.deadlines, &self.slab, now, False, NO_ENTRY)
     if place == NO_ENTRY:
         place = recency_oldest(&self.slab)
     if place == NO_ENTRY or not departures_reserve(gone, 1):
         return False
-    store_depart(self, place, EXPIRED if self.slab.entries[place].expiry <= now else EVICTED, gone)
+    if self.slab.entries[place].expiry <= now:
+        cause = EXPIRED
+    elif self.sweep != NULL and sweep_hides(self.sweep, &self.slab, place) == 1:
+        cause = INVALIDATED
+        self.sweep.removed += 1
+    store_depart(self, place, cause, gone)
     return True
 
 
@@ -293,7 +343,7 @@ cdef inline bint store_make_room(Store *self) noexcept:
     # A last step of less than a half would be paid for with a whole rebuild.
     if capacity + capacity // 2 > self.limit:
         capacity = self.limit
-    if not slab_reserve(&self.slab, <uint32_t> capacity, self.max_weight != 0):
+    if not slab_reserve(&self.slab, <uint32_t> capacity, self.max_weight != 0, self.prefixes.depth != 0):
         return False
     self.moves += 1
     if not index_rebuild(&self.index, &self.slab, <uint32_t> capacity):
@@ -319,6 +369,12 @@ cdef inline bint store_insert(
     # A key that is absent. Others go if they must. False where memory is out.
     cdef uint32_t place
     cdef Entry *entry
+    cdef Path path
+    path.levels = 0
+    if self.prefixes.depth != 0:
+        if not path_find_of_key(&path, &self.prefixes, key):
+            prefixes_give_up(&self.prefixes, &self.slab)
+        prefixes_foresee(&self.prefixes, &path)
     while self.slab.count >= self.limit:
         if not store_evict(self, now, gone):
             return False
@@ -328,6 +384,8 @@ cdef inline bint store_insert(
                 return False
     if not store_make_room(self) or (expiry != NEVER and not store_make_room_for_deadline(self, now)):
         return False
+    if self.slab.members != NULL:
+        prefixes_foresee_node(&self.prefixes, &path)
     place = slab_take(&self.slab)
     entry = &self.slab.entries[place]
     Py_INCREF(<object> key)
@@ -336,8 +394,13 @@ cdef inline bint store_insert(
     entry.value = value
     entry.hash = hash
     entry.expiry = expiry
+    self.odd_keys |= not is_plain(key)
     index_add(&self.index, hash, place)
     recency_append(&self.slab, place)
+    if self.sweep != NULL:
+        sweep_mark_fresh(self.sweep, place)
+    if self.slab.members != NULL and not prefixes_link(&self.prefixes, &self.slab, place, &path):
+        prefixes_give_up(&self.prefixes, &self.slab)
     if expiry != NEVER:
         deadlines_add(&self.deadlines, &self.slab, place)
     if self.max_weight != 0:
@@ -403,6 +466,7 @@ cdef inline Slab store_empty(Store *self) noexcept:
     memset(&self.slab, 0, sizeof(Slab))
     index_release(&self.index)
     deadlines_release(&self.deadlines)
+    prefixes_empty(&self.prefixes)
     self.weight = 0
     self.moves += 1
     return slab
@@ -417,18 +481,20 @@ cdef inline void store_shrink(Store *self) noexcept:
         deadlines_release(&self.deadlines)
     if self.slab.capacity <= 8 * SMALLEST_SLAB or self.slab.count >= self.slab.capacity // 4:
         return
+    if self.sweep != NULL or (self.prefixes.depth != 0 and not self.prefixes.built):
+        return      # somebody is on the way through the places
     capacity = min(self.limit, max(<uint32_t> SMALLEST_SLAB, 2 * self.slab.count))
     memset(&small, 0, sizeof(Slab))
     moved = <uint32_t *> PyMem_RawMalloc((<size_t> self.slab.touched + 1) * sizeof(uint32_t))
     if (
         moved == NULL
-        or not slab_reserve(&small, capacity, self.max_weight != 0)
+        or not slab_reserve(&small, capacity, self.max_weight != 0, self.slab.members != NULL)
         or (self.slab.due != NULL and not slab_reserve_due(&small, capacity))
     ):
         PyMem_RawFree(moved)
         slab_release(&small)
         return
-    moved[NO_ENTRY] = NO_ENTRY
+    memset(moved, 0, (<size_t> self.slab.touched + 1) * sizeof(uint32_t))
     # Laid out by age: a cache that then evicts walks through memory in order.
     place = recency_oldest(&self.slab)
     while place != NO_ENTRY:
@@ -446,6 +512,8 @@ cdef inline void store_shrink(Store *self) noexcept:
     for place in range(1, small.touched + 1):
         recency_append(&small, place)
     deadlines_renumber(&self.deadlines, &small, moved)
+    if small.members != NULL:
+        prefixes_renumber(&self.prefixes, &self.slab, &small, moved)
     PyMem_RawFree(moved)
     slab_release(&self.slab)
     self.slab = small
@@ -477,5 +545,5 @@ cdef inline void store_forget_counts(Store *self) noexcept:
 cdef inline size_t store_bytes(const Store *self) noexcept nogil:
     # What the structures take beside the object that holds them.
     cdef size_t size = guard_bytes(&self.guard) + <size_t> self.deadlines.leaf_room * sizeof(Leaf)
-    size += <size_t> self.deadlines.inner_room * sizeof(Inner)
+    size += <size_t> self.deadlines.inner_room * sizeof(Inner) + prefixes_bytes(&self.prefixes)
     return size + slab_bytes(&self.slab) + <size_t> self.index.size * sizeof(uint32_t)

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import pytest
 
-from khronos_fast import LoaderCycle, MemoryCache
+from khronos_fast import Glob, LoaderCycle, MemoryCache
 
 from .support import FREE_THREADED, Clock, Task, Value, run_script
 
@@ -209,6 +209,19 @@ def _(w):
 @exercises("delete_many")
 def _(w):
     w.cache.delete_many([w.key, w.absent, w.two])
+    w.fill()
+
+
+@exercises("invalidate")
+def _(w):
+    texts = {f"user:{user}:{field}": w.value for user in range(3) for field in "ab"}
+    for pattern in ("user:1:*", "*:a", "user:2:b", b"nobody:*", Glob("user:[0-9]:*")):
+        w.cache.update(texts)
+        w.cache.invalidate(pattern)
+    for pattern, error in ((42, TypeError), ("*a" * 1001, ValueError)):
+        with refused(error):
+            w.cache.invalidate(pattern)
+    w.cache.delete_many(texts)
     w.fill()
 
 
