@@ -17,7 +17,10 @@ class KeysMissingError(AssertionError):
 
 
 class Passes:
-    """Runs a statement over the same keys as many times as a sample needs."""
+    """Runs a statement over the same keys as many times as a sample needs.
+
+    What is called a key may be many of them: then `handles` says how many, and a sample is the cost of one.
+    """
 
     def __init__(
         self,
@@ -29,18 +32,20 @@ class Passes:
         *,
         target: str = "key",
         make_loop: LoopMaker = timed_loop,
+        handles: int = 1,
     ) -> None:
         self._present = present
         self._cache = cache
         self._names = present.names(cache)
         self._loop = make_loop(statement, self._names, target)
         self._keys = keys
+        self._handled = len(keys) * handles
         self._loop(keys, 1, self._names)  # the first pass also warms up; only the second says how long one takes
         self._passes = max(1, math.ceil(sample_ns / max(1, self._loop(keys, 1, self._names))))
 
     def sample(self, loop_ns: float) -> float:
         """Nanoseconds an operation."""
-        return self._loop(self._keys, self._passes, self._names) / (self._passes * len(self._keys)) - loop_ns
+        return self._loop(self._keys, self._passes, self._names) / (self._passes * self._handled) - loop_ns
 
     def close(self) -> None:
         """Free the cache."""

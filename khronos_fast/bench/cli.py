@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from khronos_fast.bench import contenders, groups, memoizers
+from khronos_fast.bench import contenders, groups, matchers, memoizers
 from khronos_fast.bench.candidate import Found, Missing
 from khronos_fast.bench.compare import LEGEND as LEGEND_OF_CHANGE
 from khronos_fast.bench.compare import NOTHING, CompareError, Earlier, comparisons, read_earlier
 from khronos_fast.bench.contender import look_for
+from khronos_fast.bench.matcher import look_for_matcher
 from khronos_fast.bench.memoizer import look_for_memoizer
 from khronos_fast.bench.outputs import OutputError, check_plot, check_writable, write
 from khronos_fast.bench.plot import plot
@@ -21,7 +22,15 @@ from khronos_fast.bench.request_log import LogError, RequestLog, default_log, re
 from khronos_fast.bench.runner import run
 from khronos_fast.bench.selection import Chosen, SelectionError, select
 from khronos_fast.bench.settings import FULL, QUICK, Settings
-from khronos_fast.bench.summary import LEGEND, heading, list_contenders, list_groups, list_memoizers, table_of
+from khronos_fast.bench.summary import (
+    LEGEND,
+    heading,
+    list_contenders,
+    list_groups,
+    list_matchers,
+    list_memoizers,
+    table_of,
+)
 from khronos_fast.bench.tables import print_table
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
@@ -29,7 +38,7 @@ DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 EXAMPLES = """\
 examples:
   python -m khronos_fast.bench --quick                    everything, in about a minute
-  python -m khronos_fast.bench --only memory              one group, in full (all: about five minutes)
+  python -m khronos_fast.bench --only memory              one group, in full (all: about ten minutes)
   python -m khronos_fast.bench --only memory/get-hit --only memory/scaling
   python -m khronos_fast.bench --only hit-ratio --trace requests.txt.gz
   python -m khronos_fast.bench --json before.json         keep a run ...
@@ -53,6 +62,7 @@ def main(argv: Sequence[str] | None = None, settings: Settings | None = None) ->
         print_table(list_groups(groups.ALL, settings), sys.stdout)
         print_table(list_contenders(report), sys.stdout)
         print_table(list_memoizers(report), sys.stdout)
+        print_table(list_matchers(report), sys.stdout)
         return DONE
     try:
         chosen, earlier, log = _check(arguments, settings)
@@ -127,6 +137,7 @@ def _check(arguments: argparse.Namespace, settings: Settings) -> tuple[Chosen, E
 def _look_for_contenders(*, quick: bool) -> Report:
     found: list[Found | Missing] = [look_for(contender) for contender in contenders.ALL]
     found += [look_for_memoizer(memoizer) for memoizer in memoizers.ALL]
+    found += [look_for_matcher(matcher) for matcher in matchers.ALL]
     return Report(
         quick=quick,
         present=[one for one in found if isinstance(one, Found)],

@@ -26,6 +26,10 @@ class Role(Enum):
     """It stands in for its package only where entries have times to live of their own."""
     THREADS = "threads"
     """Timed in the group threads."""
+    INVALIDATE = "invalidate"
+    """It stands in for its package only where entries are removed by pattern, in the group pattern."""
+    INDEX = "index"
+    """Shows there what it costs to be ready for patterns."""
 
 
 class Safety(Enum):
@@ -47,11 +51,16 @@ class Calls:
     """Store with a time to live of the entry's own, `ttl`."""
     read_through: str = "if get(key) is None:\n    {on_miss}"
     """Look up, and on a miss run `{on_miss}`. Where `cache[key]` in a `try` beats `get`, that."""
+    invalidate_prefix: str | None = "for key in [key for key in cache if key.startswith(prefix)]: del cache[key]"
+    """Remove what `pattern` selects, which is the literal `prefix` and a star; `keys` names all of that.
+    Where a cache has no better way, a scan; None where its keys can't be listed."""
+    invalidate: str | None = "for key in list(filter(match, cache)): del cache[key]"
+    """Remove what `pattern`, any glob, selects; `match` is the method of a regular expression that says the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender(Candidate):
-    """A cache: one row of the groups memory, hit-ratio and threads."""
+    """A cache: one row of the groups memory, hit-ratio, threads and pattern."""
 
     build: Callable[[Any, int], Any]
     """Makes a cache of that many entries out of the imported module."""

@@ -10,6 +10,8 @@ from itertools import accumulate
 from typing import TypeVar
 
 SEED = 20_261_122
+FIRST_FRESH_USER = 1_000_000_000
+FIELDS = ("name", "email", "profile", "settings", "orders", "cart", "roles", "tokens", "avatar", "status")
 
 Key = TypeVar("Key")
 
@@ -30,6 +32,38 @@ def make_arguments(count: int) -> list[tuple[str, int, str, str]]:
     orders = hashed([f"by-{number % 5}" for number in range(count)])
     locales = hashed([f"locale-{number % 3}" for number in range(count)])
     return list(zip(users, numbers, orders, locales, strict=True))
+
+
+def make_user_keys(count: int, fields: int = len(FIELDS), start: int = 0) -> list[str]:
+    """So many fields a user, from the user `start` on, in a random order.
+
+    Keys that have a prefix in common are then no neighbours in memory, nor in a cache that they are stored in one after
+    the other: they aren't in one that has been in use for a while, either.
+    """
+    return user_keys(shuffled(range(count)), fields, start)
+
+
+def user_keys(places: Iterable[int], fields: int, start: int = 0) -> list[str]:
+    """The keys at these places, of all that there are with so many fields a user."""
+    return hashed([f"user:{start + place // fields}:{FIELDS[place % fields]}" for place in places])
+
+
+def fresh_user_keys(round_index: int, count: int, fields: int) -> list[str]:
+    """Keys of users that no other round has; the rounds begin at -1, and before that are users that are stored."""
+    return make_user_keys(count, fields, start=FIRST_FRESH_USER + round_index * count)
+
+
+def by_last_colon(keys: Iterable[str]) -> dict[str, list[str]]:
+    """The same objects by what they have up to their last colon, in the order in which it is met."""
+    found: dict[str, list[str]] = {}
+    for key in keys:
+        found.setdefault(key[: key.rindex(":") + 1], []).append(key)
+    return found
+
+
+def copies(keys: Iterable[str]) -> list[str]:
+    """Equal keys that are other objects."""
+    return hashed([key[:1] + key[1:] for key in keys])
 
 
 def make_values(keys: Sequence[object]) -> list[str]:

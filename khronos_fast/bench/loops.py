@@ -21,13 +21,14 @@ Run = Callable[[Coroutine[Any, Any, int]], int]
 
 ON_MISS = "{on_miss}"
 
+# With underscores, as the statement and its targets may well be about something called `keys`.
 _TIMED = """
-{define} loop(keys, passes, clock{parameters}):
-    start = clock()
-    for _ in range(passes):
-        for {target} in keys:
+{define} loop(_keys, _passes, _clock{parameters}):
+    _start = _clock()
+    for _ in range(_passes):
+        for {target} in _keys:
 {statement}
-    return clock() - start
+    return _clock() - _start
 """
 
 _COUNTED = """

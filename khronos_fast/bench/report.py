@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from khronos_fast.bench import contenders, memoizers
+from khronos_fast.bench import contenders, matchers, memoizers
 from khronos_fast.bench.candidate import Candidate, Found, Missing
 from khronos_fast.bench.machine import describe_machine
 from khronos_fast.bench.ratios import Ratio, all_ratios
@@ -16,7 +16,7 @@ from khronos_fast.bench.rounds import Outcome
 from khronos_fast.bench.workload import Workload
 
 FORMAT = 1
-CANDIDATES: tuple[Candidate, ...] = (*contenders.ALL, *memoizers.ALL)
+CANDIDATES: tuple[Candidate, ...] = (*contenders.ALL, *memoizers.ALL, *matchers.ALL)
 OURS = tuple(candidate.name for candidate in CANDIDATES if candidate.ours)
 
 

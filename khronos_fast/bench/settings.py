@@ -25,6 +25,10 @@ class Settings:
     """A longer request log is cut here, and the output says so."""
     churn_entries: int = 100_000
     """Big enough that an entry outlives its short time to live even in a fast cache, before new ones push it out."""
+    pattern_keys: int = 100_000
+    """The length of the list that a pattern is asked to select from."""
+    pattern_entries: int = 1_000_000
+    """Of the caches that are invalidated by pattern: what a scan takes grows with them."""
     scaling_sizes: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     footprint_entries: int = 1_000_000
     footprint_runs: int = 3
@@ -46,6 +50,8 @@ QUICK = Settings(
     zipf_keys=50_000,
     zipf_requests=100_000,
     log_requests=100_000,
+    pattern_keys=10_000,
+    pattern_entries=100_000,
     scaling_sizes=(1_000, 10_000, 100_000),
     footprint_entries=200_000,
     footprint_runs=1,

@@ -3,8 +3,9 @@
 import statistics
 from collections.abc import Sequence
 
-from khronos_fast.bench import contenders, memoizers
+from khronos_fast.bench import contenders, matchers, memoizers
 from khronos_fast.bench.candidate import Candidate, Found
+from khronos_fast.bench.globs import Shape
 from khronos_fast.bench.machine import describe_machine, gil_text
 from khronos_fast.bench.memoizer import Kind
 from khronos_fast.bench.ratios import paired, spread
@@ -100,7 +101,7 @@ def list_contenders(report: Report) -> Table:
                 contender.remark,
                 contender.lifetimes,
                 contender.safety.value,
-                "; ".join(filter(None, [calls.get, calls.subscript, calls.set])),
+                "; ".join(filter(None, [calls.get, calls.subscript, calls.set, calls.invalidate_prefix])),
             ]
         )
     return table
@@ -121,6 +122,25 @@ def list_memoizers(report: Report) -> Table:
                 memoizer.lifetimes,
                 ", ".join(kind.value for kind in Kind if kind in memoizer.kinds),
                 "; ".join(filter(None, [memoizer.decorator, memoizer.for_methods])),
+            ]
+        )
+    return table
+
+
+def list_matchers(report: Report) -> Table:
+    """The same for what matches keys."""
+    versions = _versions(report)
+    table = Table("Matchers", ["matcher", "version", "remark", "of", "called as"], numbers=False)
+    for number, matcher in enumerate(matchers.ALL):
+        if matcher.ours:
+            table.ours.add(number)
+        table.rows.append(
+            [
+                matcher.name,
+                versions.get(matcher.name, "-"),
+                matcher.remark,
+                ", ".join(shape.name.lower() for shape in Shape if shape in matcher.shapes),
+                "; ".join([matcher.match, matcher.filter]),
             ]
         )
     return table

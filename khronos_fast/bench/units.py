@@ -27,6 +27,7 @@ class Unit:
 
 
 NANOSECONDS = Unit("ns", "lower", "as fast")
+MICROSECONDS = Unit("µs", "lower", "as fast")
 BYTES = Unit("bytes", "lower", "as small", decimals=1)
 PERCENT = Unit("%", "higher", "the hits", decimals=2)
 MILLIONS_A_SECOND = Unit("M/s", "higher", "as fast", decimals=2)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from khronos_fast.bench.candidate import Found
 from khronos_fast.bench.contender import Present, Role
 from khronos_fast.bench.contenders import FLOOR
+from khronos_fast.bench.globs import Shape
+from khronos_fast.bench.matcher import PresentMatcher
 from khronos_fast.bench.memoizer import Kind, PresentMemoizer
 from khronos_fast.bench.request_log import RequestLog
 from khronos_fast.bench.rounds import Outcome, Tick
@@ -30,6 +32,10 @@ class Context:
     def memoizers(self, kind: Kind) -> list[PresentMemoizer]:
         """The decorators that take functions of this kind."""
         return [one for one in self.present if isinstance(one, PresentMemoizer) and kind in one.contender.kinds]
+
+    def matchers(self, shape: Shape) -> list[PresentMatcher]:
+        """The matchers that take globs of this kind."""
+        return [one for one in self.present if isinstance(one, PresentMatcher) and shape in one.contender.shapes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ def tiny() -> Settings:
         zipf_requests=200,
         log_requests=2_000,
         churn_entries=100,
+        pattern_keys=500,
+        pattern_entries=6_000,
         scaling_sizes=(16, 64),
         footprint_entries=2_000,
         footprint_runs=1,

@@ -8,19 +8,24 @@ from khronos_fast.bench import candidate
 from khronos_fast.bench.candidate import Missing
 from khronos_fast.bench.cases import fill, misses
 from khronos_fast.bench.contender import Contender, Present, Role, Safety, look_for
-from khronos_fast.bench.contenders import ALL, FLOOR, cachebox, cachetools
-from khronos_fast.bench.keys import make_keys, make_values
+from khronos_fast.bench.contenders import ALL, FLOOR, FLOOR_OF_REMOVALS, cachebox, cachetools
+from khronos_fast.bench.globs import method_for
+from khronos_fast.bench.keys import copies, make_keys, make_user_keys, make_values
 from khronos_fast.bench.loops import timed_loop
+from khronos_fast.bench.workloads.invalidate import TARGET, Removal
 
 SHORT = 0.03
 BY_NAME = {contender.name: contender for contender in ALL}
 STRICT_LRU = [
     "khronos_fast (ttl)",
     "khronos_fast (no ttl)",
+    "khronos_fast (patterns used)",
+    "khronos_fast delete_many",
     "cachebox LRUCache",
     "lru-dict LRU",
     "cachetools LRUCache",
     "cachetools TTLCache",
+    "cacheout LRUCache",
 ]
 
 
@@ -136,6 +141,47 @@ def test_rows_whose_set_names_a_ttl_store_with_it(name: str):
     time.sleep(2 * SHORT)
     assert misses(present, cache, ["key"], store=False) == 1
     present.dispose(cache)
+
+
+def remaining_after(present: Present, statement: str, removal: Removal, stored: list[str]) -> list[str]:
+    """The keys that a cache still has, once the statement that the bench times has removed what a pattern selects."""
+    cache = present.new(len(stored))
+    fill(present, cache, stored, stored)
+    names = {**present.names(cache), "match": method_for(removal.pattern)}
+    timed_loop(statement, names, TARGET)([removal], 1, names)
+    remaining = [key for key in stored if not misses(present, cache, [key], store=False)]
+    assert present.contender.size(cache) == len(remaining)
+    present.dispose(cache)
+    return remaining
+
+
+@pytest.mark.parametrize("name", [contender.name for contender in ALL if contender.calls.invalidate_prefix])
+def test_all_remove_the_same_by_prefix(name: str):
+    present = found(BY_NAME[name])
+    stored = [*make_user_keys(600), "user:42", "user:421:name", "xuser:42:name"]
+    gone = [key for key in stored if key.split(":")[:2] == ["user", "42"] and key != "user:42"]
+    assert len(gone) == 10
+    removal = Removal("user:42:*", "user:42:", copies(gone), gone)
+    assert present.calls.invalidate_prefix is not None
+    remaining = remaining_after(present, present.calls.invalidate_prefix, removal, stored)
+    assert remaining == [key for key in stored if key not in gone]
+
+
+@pytest.mark.parametrize("name", [contender.name for contender in ALL if contender.calls.invalidate])
+def test_all_remove_the_same_by_a_general_pattern(name: str):
+    present = found(BY_NAME[name])
+    stored = [*make_user_keys(5_000), "user:42:name:", "a:4?2:b", "user:402", "user:4002:name"]
+    gone = [key for key in stored if any(len(part) == 3 and part[::2] == "42" for part in key.split(":")[1:-1])]
+    assert len(gone) == 101
+    removal = Removal("*:4?2:*", "", copies(gone), gone)
+    assert present.calls.invalidate is not None
+    remaining = remaining_after(present, present.calls.invalidate, removal, stored)
+    assert remaining == [key for key in stored if key not in gone]
+
+
+def test_nobody_but_the_floor_is_told_the_keys():
+    told = [one.name for one in ALL if "keys" in (one.calls.invalidate_prefix or "").replace("cache.keys()", "")]
+    assert told == [FLOOR_OF_REMOVALS]
 
 
 def test_what_is_not_thread_safe_says_so():

@@ -11,6 +11,7 @@ from khronos_fast.bench.contender import Calls, Present, look_for
 from khronos_fast.bench.contenders import ALL, floor, lru_dict, theine
 from khronos_fast.bench.keys import Zipf, fresh_keys, make_arguments, make_ints, make_keys, shuffled
 from khronos_fast.bench.loops import awaiting_loop, miss_counter, read_through, timed_loop
+from khronos_fast.bench.workloads.invalidate import TARGET
 
 
 @pytest.fixture
@@ -32,6 +33,13 @@ def test_several_targets():
     seen: dict[str, int] = {}
     timed_loop("seen[key] = ttl", ["seen"], "key, ttl")([("a", 1), ("b", 2)], 1, {"seen": seen})
     assert seen == {"a": 1, "b": 2}
+
+
+def test_a_target_may_have_any_name():
+    """Also that of what the loop runs over."""
+    seen: list[str] = []
+    timed_loop("seen.extend(keys)", ["seen"], "keys")(["ab", "c"], 2, {"seen": seen})
+    assert seen == ["a", "b", "c", "a", "b", "c"]
 
 
 def test_a_loop_that_awaits_times_itself_inside_the_event_loop():
@@ -82,6 +90,14 @@ def test_passes_take_the_loop_off_and_last_long_enough(the_dict: Present):
     assert case._passes > 100  # ten look-ups take a microsecond or so
     assert case.sample(0.0) > 0
     assert case.sample(1e6) == pytest.approx(-1e6, rel=0.01)
+
+
+def test_passes_tell_the_cost_of_one_where_a_statement_handles_many(the_dict: Present):
+    asked = [make_keys(100)]
+    whole = Passes(the_dict, {}, "sorted(key)", asked, sample_ns=1_000_000)
+    each = Passes(the_dict, {}, "sorted(key)", asked, sample_ns=1_000_000, handles=100)
+    fastest = [min(case.sample(0.0) for _ in range(5)) for case in (each, whole)]
+    assert fastest[0] * 20 < fastest[1]
 
 
 def test_fills_start_with_a_new_cache_each_time(the_dict: Present):
@@ -173,6 +189,8 @@ def test_zipf_is_seeded_new_each_round_and_skewed():
 def test_every_statement_of_every_contender_compiles():
     for contender in ALL:
         calls = contender.calls
-        names = ["cache", "value", *contender.constants, *contender.methods]
+        names = ["cache", "value", "match", *contender.constants, *contender.methods]
         for statement in filter(None, [calls.get, calls.set, calls.subscript, calls.set_for, read_through(calls)]):
             assert callable(timed_loop(statement, names, "key, ttl" if "ttl" in statement else "key"))
+        for statement in filter(None, [calls.invalidate_prefix, calls.invalidate]):
+            assert callable(timed_loop(statement, names, TARGET))

@@ -12,6 +12,8 @@ LRU = Contender(
         set="cache[key] = value",
         subscript="cache[key]",
         read_through="try:\n    cache[key]\nexcept KeyError:\n    {on_miss}",
+        invalidate_prefix="for key in [key for key in cache.keys() if key.startswith(prefix)]: del cache[key]",
+        invalidate="for key in list(filter(match, cache.keys())): del cache[key]",
     ),
     safety=Safety.GIL,
     remark="LRU",

@@ -1,4 +1,4 @@
-"""moka-py (Rust). No `cache[key]`. Its manual wants no cache-wide TTL where entries have their own."""
+"""moka-py (Rust). No `cache[key]`, no keys to list. Its manual wants no cache-wide TTL where entries have their own."""
 
 from typing import Any
 
@@ -10,7 +10,13 @@ def _size(cache: Any) -> int:
     return int(cache.count())
 
 
-_CALLS = Calls(get="get(key)", set="set(key, value)", set_for="set(key, value, ttl)")
+_CALLS = Calls(
+    get="get(key)",
+    set="set(key, value)",
+    set_for="set(key, value, ttl)",
+    invalidate_prefix=None,
+    invalidate=None,
+)
 
 TINY_LFU = Contender(
     name="moka-py Moka",

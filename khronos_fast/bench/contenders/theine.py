@@ -1,4 +1,5 @@
-"""theine (Rust policy, Python shards). No `cache[key]`; `get` returns a pair, the second of which says whether it hit.
+"""theine (Rust policy, Python shards). No `cache[key]`, no keys to list; the second of the pair that `get` returns says
+whether it hit.
 
 One thread uses it with `nolock=True`, its documented fast way; threads share it with its locks.
 """
@@ -30,6 +31,8 @@ CACHE = Contender(
         set="set(key, value, ttl)",
         set_for="set(key, value, ttl)",
         read_through="if not get(key)[1]:\n    {on_miss}",
+        invalidate_prefix=None,
+        invalidate=None,
     ),
     methods=("get", "set"),
     constants={"ttl": _duration(TTL)},

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from khronos_fast.bench.cases import fill
 from khronos_fast.bench.contender import Contender, Present, Role, look_for
-from khronos_fast.bench.keys import make_keys, make_values
+from khronos_fast.bench.keys import make_keys, make_values, user_keys
 from khronos_fast.bench.rounds import Outcome, interleave
 from khronos_fast.bench.workload import Context
 
@@ -27,16 +27,15 @@ LEAST_KEPT = 0.95
 class Footprint:
     """One new process for each sample."""
 
-    def __init__(self, name: str, entries: int) -> None:
-        self._name = name
-        self._entries = entries
+    def __init__(self, name: str, entries: int, fields: int | None = None) -> None:
+        self._arguments = [name, str(entries), *([] if fields is None else [str(fields)])]
 
     def sample(self, _loop_ns: float) -> float:
         """Bytes per entry."""
         root = str(Path(__file__).resolve().parents[3])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         done = subprocess.run(
-            [sys.executable, "-m", "khronos_fast.bench.workloads.footprint_process", self._name, str(self._entries)],
+            [sys.executable, "-m", "khronos_fast.bench.workloads.footprint_process", *self._arguments],
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,
             text=True,
@@ -51,25 +50,31 @@ class Footprint:
         """The process has ended."""
 
 
-def bytes_per_entry(context: Context) -> Outcome:
-    """Growth of the resident memory, divided by the entries that caused it."""
-    presents = context.with_role(Role.SPEED)
+def bytes_per_entry(context: Context, role: Role = Role.SPEED, fields: int | None = None) -> Outcome:
+    """Growth of the resident memory, divided by the entries that caused it.
+
+    With `fields`, so many keys have a prefix in common.
+    """
+    presents = context.with_role(role)
     if resident_bytes() is None:
         return Outcome(left_out={present.name: "not measured here: /proc is needed" for present in presents})
     return interleave(
-        {present.name: partial(Footprint, present.name, context.settings.footprint_entries) for present in presents},
+        {
+            present.name: partial(Footprint, present.name, context.settings.footprint_entries, fields)
+            for present in presents
+        },
         begin_round=lambda _round: 0.0,
         rounds=context.settings.footprint_runs,
         tick=context.tick,
     )
 
 
-def measure(contender: Contender, entries: int) -> float:
+def measure(contender: Contender, entries: int, fields: int | None = None) -> float:
     """What the process of one sample does."""
     present = look_for(contender)
     if not isinstance(present, Present):
         raise RuntimeError(present.reason)
-    keys = make_keys(entries)
+    keys = make_keys(entries) if fields is None else user_keys(range(entries), fields)
     values = make_values(keys)
     present.dispose(present.new(1))  # what a package allocates once, at its first cache, is not an entry's weight
     gc.collect()
