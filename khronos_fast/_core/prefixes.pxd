@@ -59,6 +59,9 @@ cdef void prefixes_renumber(
 cdef void prefixes_begin_round(Prefixes *self) noexcept nogil
 
 
+# A new key is linked in places that are anywhere in memory, each known only from the one before. So they are fetched
+# ahead, one step at a time, while other things are done.
+
 cdef inline void prefixes_foresee(const Prefixes *self, const Path *path) noexcept nogil:
     # Has fetched where the node of the longest prefix will be looked for.
     if path.levels != 0 and self.chains != 0:
@@ -69,6 +72,14 @@ cdef inline void prefixes_foresee_node(const Prefixes *self, const Path *path) n
     # And then what is there.
     if path.levels != 0 and self.chains != 0:
         prefetch(&self.nodes[self.heads[path.hashes[path.levels - 1] & (self.chains - 1)]])
+
+
+cdef inline void prefixes_foresee_members(const Prefixes *self, const Slab *slab, const Path *path) noexcept nogil:
+    # And whom it will have for neighbours.
+    cdef uint32_t first
+    if path.levels != 0 and self.chains != 0:
+        first = self.nodes[self.heads[path.hashes[path.levels - 1] & (self.chains - 1)]].member
+        prefetch(&slab.members[first])
 
 
 cdef inline bint node_in_use(const Prefix *node) noexcept nogil:

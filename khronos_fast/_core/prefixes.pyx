@@ -59,14 +59,21 @@ cdef extern from *:
     }
     /* The hash of a prefix, from that of the next shorter one and what it has more. */
     static inline uint64_t kf_prefix_hash(const char *text, size_t length, uint64_t hash, uint64_t secret) {
-        uint64_t word = 0;
+        uint64_t word;
+        uint32_t first = 0, last = 0;
         hash ^= length;
         for (; length > 8; text += 8, length -= 8) {
             memcpy(&word, text, 8);
             hash = kf_fold(word ^ secret, hash ^ 0x9E3779B97F4A7C15u);
         }
-        word = 0;
-        memcpy(&word, text, length);
+        if (length >= 4) {
+            memcpy(&first, text, 4);
+            memcpy(&last, text + length - 4, 4);
+        } else if (length > 0) {
+            first = (uint8_t)text[0] | (uint32_t)(uint8_t)text[length / 2] << 8;
+            last = (uint8_t)text[length - 1];
+        }
+        word = (uint64_t)last << 32 | first;
         hash = kf_fold(word ^ secret, hash ^ 0x9E3779B97F4A7C15u);
     #ifdef KF_WEAK_HASH
         hash &= 3;

@@ -75,6 +75,7 @@ from khronos_fast._core.prefixes cimport (
     prefixes_bytes,
     prefixes_empty,
     prefixes_foresee,
+    prefixes_foresee_members,
     prefixes_foresee_node,
     prefixes_give_up,
     prefixes_link,
@@ -399,10 +400,12 @@ cdef inline bint store_insert(
     recency_append(&self.slab, place)
     if self.sweep != NULL:
         sweep_mark_fresh(self.sweep, place)
-    if self.slab.members != NULL and not prefixes_link(&self.prefixes, &self.slab, place, &path):
-        prefixes_give_up(&self.prefixes, &self.slab)
+    if self.slab.members != NULL:
+        prefixes_foresee_members(&self.prefixes, &self.slab, &path)
     if expiry != NEVER:
         deadlines_add(&self.deadlines, &self.slab, place)
+    if self.slab.members != NULL and not prefixes_link(&self.prefixes, &self.slab, place, &path):
+        prefixes_give_up(&self.prefixes, &self.slab)
     if self.max_weight != 0:
         self.slab.weights[place] = weight
         self.weight += weight
