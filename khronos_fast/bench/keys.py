@@ -11,6 +11,7 @@ from typing import TypeVar
 
 SEED = 20_261_122
 FIRST_FRESH_USER = 1_000_000_000
+BATCH = 10_000
 FIELDS = ("name", "email", "profile", "settings", "orders", "cart", "roles", "tokens", "avatar", "status")
 
 Key = TypeVar("Key")
@@ -49,8 +50,15 @@ def user_keys(places: Iterable[int], fields: int, start: int = 0) -> list[str]:
 
 
 def fresh_user_keys(round_index: int, count: int, fields: int) -> list[str]:
-    """Keys of users that no other round has; the rounds begin at -1, and before that are users that are stored."""
-    return make_user_keys(count, fields, start=FIRST_FRESH_USER + round_index * count)
+    """Keys of users that no other round has; the rounds begin at -1, and before that are users that are stored.
+
+    A sample takes only the first so many of them: so in each batch the users have all their fields.
+    """
+    first = FIRST_FRESH_USER + round_index * count
+    keys: list[str] = []
+    for start in range(0, count, BATCH):
+        keys += make_user_keys(min(BATCH, count - start), fields, start=first + start)
+    return keys
 
 
 def by_last_colon(keys: Iterable[str]) -> dict[str, list[str]]:
