@@ -35,6 +35,17 @@ cdef extern from *:
           return NULL;
       }
     #endif
+    #ifdef _MSC_VER
+      #include <intrin.h>
+      static inline unsigned kf_lowest_bit_of_word(uint64_t x) {
+          unsigned long i;
+          if (_BitScanForward(&i, (unsigned long)x)) return (unsigned)i;
+          _BitScanForward(&i, (unsigned long)(x >> 32));
+          return (unsigned)i + 32;
+      }
+    #else
+      #define kf_lowest_bit_of_word(x) ((unsigned)__builtin_ctzll(x))
+    #endif
     /* Eight bytes as a number, the first of them lowest. */
     static inline uint64_t kf_load(const char *at) {
         uint64_t word;
@@ -45,6 +56,7 @@ cdef extern from *:
         return word;
     }
     """
+    uint32_t lowest_bit_of_word "kf_lowest_bit_of_word"(uint64_t bits) noexcept nogil
     uint64_t load_word "kf_load"(const char *at) noexcept nogil
     const void *memmem "kf_memmem"(const void *text, size_t length, const void *wanted, size_t size) noexcept nogil
 
@@ -276,34 +288,35 @@ cdef inline const char *pattern_search(
     const Pattern *self, const Run *run, const char *at, const char *last, const char *end, bint wide
 ) noexcept nogil:
     # The first place from one to the last in which a run fits, or NULL.
-    cdef uint64_t mask = run.mask, word = run.word, tail
-    cdef const char *whole = end - WORD             # the last place with a word's bytes
+    cdef const char *stop = last + run.landmark
+    cdef const char *found
+    cdef uint64_t word, hits
     cdef char byte
-    if last - at < LONG_KEY or run.landmark == run.length:
-        if wide:
-            whole = whole if whole < last else last
-            while at <= whole:
-                if (load_word(at) & mask) == word and (run.short or pattern_fits_slowly(self, run, at)):
-                    return at
-                at += 1
-            if at > last:
-                return NULL
-            # The last few places share the key's last word.
-            tail = load_word(end - WORD) >> (8 * (WORD - (end - at)))
-            while at <= last:
-                if (tail & mask) == word and (run.short or pattern_fits_slowly(self, run, at)):
-                    return at
-                tail >>= 8
-                at += 1
-            return NULL
+    if run.landmark == run.length or not wide:
         while at <= last:
-            if pattern_fits_slowly(self, run, at):
+            if pattern_fits(self, run, at, end, wide):
                 return at
             at += 1
         return NULL
+    byte = self.bytes[run.first + run.landmark]
+    if last - at < LONG_KEY:
+        at += run.landmark
+        while at <= stop:
+            word = load_word(at) if end - at >= WORD else load_word(end - WORD) >> (8 * (WORD - (end - at)))
+            # A bit in each byte that is the one; in one more at times, but in none less (Mycroft's test for zeros).
+            word ^= <uint8_t> byte * <uint64_t> 0x0101010101010101u
+            hits = (word - <uint64_t> 0x0101010101010101u) & ~word & <uint64_t> 0x8080808080808080u
+            while hits != 0:
+                found = at + (lowest_bit_of_word(hits) >> 3)
+                if found > stop:
+                    return NULL
+                if pattern_fits(self, run, found - run.landmark, end, wide):
+                    return found - run.landmark
+                hits &= hits - 1
+            at += WORD
+        return NULL
     if run.literal and run.length >= LONG_RUN:
         return <const char *> memmem(at, last - at + run.length, self.bytes + run.first, run.length)
-    byte = self.bytes[run.first + run.landmark]
     while at <= last:
         at = <const char *> memchr(at + run.landmark, <uint8_t> byte, last - at + 1)
         if at == NULL:
