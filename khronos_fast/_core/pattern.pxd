@@ -18,6 +18,7 @@ from libc.string cimport memchr, memset
 
 from khronos_fast._core.keys cimport same_bytes
 from khronos_fast._core.utf8 cimport Octets, Scratch, octets_of, scratch_free, scratch_init
+from khronos_fast._core.word cimport WORD, lowest_bit_of_word, word_at, word_hits
 
 cdef extern from *:
     """
@@ -35,34 +36,11 @@ cdef extern from *:
           return NULL;
       }
     #endif
-    #ifdef _MSC_VER
-      #include <intrin.h>
-      static inline unsigned kf_lowest_bit_of_word(uint64_t x) {
-          unsigned long i;
-          if (_BitScanForward(&i, (unsigned long)x)) return (unsigned)i;
-          _BitScanForward(&i, (unsigned long)(x >> 32));
-          return (unsigned)i + 32;
-      }
-    #else
-      #define kf_lowest_bit_of_word(x) ((unsigned)__builtin_ctzll(x))
-    #endif
-    /* Eight bytes as a number, the first of them lowest. */
-    static inline uint64_t kf_load(const char *at) {
-        uint64_t word;
-        memcpy(&word, at, 8);
-    #if PY_BIG_ENDIAN
-        word = __builtin_bswap64(word);
-    #endif
-        return word;
-    }
     """
-    uint32_t lowest_bit_of_word "kf_lowest_bit_of_word"(uint64_t bits) noexcept nogil
-    uint64_t load_word "kf_load"(const char *at) noexcept nogil
     const void *memmem "kf_memmem"(const void *text, size_t length, const void *wanted, size_t size) noexcept nogil
 
 cdef enum:
     MOST_STARS = 1000           # groups of them
-    WORD = 8                    # bytes
     LONG_RUN = 16               # bytes of a run, and of a key, from which on the C library's search pays
     LONG_KEY = 256
 
@@ -275,8 +253,7 @@ cdef inline bint pattern_fits(
     if run.length == 0:
         return True
     if wide:
-        # Near the end of the key its last word is read, and what precedes the place shifted out.
-        word = load_word(at) if end - at >= WORD else load_word(end - WORD) >> (8 * (WORD - (end - at)))
+        word = word_at(at, end)
         if (word & run.mask) != run.word:
             return False
         if run.short:
@@ -290,7 +267,7 @@ cdef inline const char *pattern_search(
     # The first place from one to the last in which a run fits, or NULL.
     cdef const char *stop = last + run.landmark
     cdef const char *found
-    cdef uint64_t word, hits
+    cdef uint64_t hits
     cdef char byte
     if run.landmark == run.length or not wide:
         while at <= last:
@@ -302,10 +279,7 @@ cdef inline const char *pattern_search(
     if last - at < LONG_KEY:
         at += run.landmark
         while at <= stop:
-            word = load_word(at) if end - at >= WORD else load_word(end - WORD) >> (8 * (WORD - (end - at)))
-            # A bit in each byte that is the one; in one more at times, but in none less (Mycroft's test for zeros).
-            word ^= <uint8_t> byte * <uint64_t> 0x0101010101010101u
-            hits = (word - <uint64_t> 0x0101010101010101u) & ~word & <uint64_t> 0x8080808080808080u
+            hits = word_hits(word_at(at, end), byte)
             while hits != 0:
                 found = at + (lowest_bit_of_word(hits) >> 3)
                 if found > stop:

@@ -34,6 +34,7 @@ from libc.string cimport memchr, memcmp, memset
 
 from khronos_fast._core.slab cimport NO_ENTRY, Member, Slab
 from khronos_fast._core.utf8 cimport Octets, Scratch, octets_of, scratch_free, scratch_init
+from khronos_fast._core.word cimport WORD, lowest_bit_of_word, word_at, word_hits
 
 cdef extern from *:
     """
@@ -57,33 +58,25 @@ cdef extern from *:
         return ((middle << 32) | (uint32_t)low) ^ high;
     #endif
     }
-    /* The hash of a prefix, from that of the next shorter one and what it has more. */
-    static inline uint64_t kf_prefix_hash(const char *text, size_t length, uint64_t hash, uint64_t secret) {
-        uint64_t word;
-        uint32_t first = 0, last = 0;
-        hash ^= length;
-        for (; length > 8; text += 8, length -= 8) {
-            memcpy(&word, text, 8);
-            hash = kf_fold(word ^ secret, hash ^ 0x9E3779B97F4A7C15u);
-        }
-        if (length >= 4) {
-            memcpy(&first, text, 4);
-            memcpy(&last, text + length - 4, 4);
-        } else if (length > 0) {
-            first = (uint8_t)text[0] | (uint32_t)(uint8_t)text[length / 2] << 8;
-            last = (uint8_t)text[length - 1];
-        }
-        word = (uint64_t)last << 32 | first;
-        hash = kf_fold(word ^ secret, hash ^ 0x9E3779B97F4A7C15u);
+    /* A hash and eight bytes more; `length` is mixed in, too. */
+    static inline uint64_t kf_hash_more(uint64_t hash, uint64_t word, uint64_t length, uint64_t secret) {
+        return kf_fold(word ^ secret, hash ^ length ^ 0x9E3779B97F4A7C15u);
+    }
     #ifdef KF_WEAK_HASH
-        hash &= 3;
+      #define kf_hash_end(hash) ((hash) & 3)
+    #else
+      #define kf_hash_end(hash) (hash)
     #endif
-        return hash;
+    static inline uint64_t kf_short_word(const char *text, size_t length) {
+        uint64_t word = 0;
+        while (length-- > 0) word = word << 8 | (unsigned char)text[length];
+        return word;
     }
     """
-    uint64_t prefix_hash "kf_prefix_hash"(
-        const char *text, size_t length, uint64_t hash, uint64_t secret
-    ) noexcept nogil
+    uint64_t hash_more "kf_hash_more"(uint64_t hash, uint64_t word, uint64_t length, uint64_t secret) noexcept nogil
+    uint64_t hash_end "kf_hash_end"(uint64_t hash) noexcept nogil
+    # Of less than eight bytes.
+    uint64_t short_word "kf_short_word"(const char *text, size_t length) noexcept nogil
 
 
 # ---------------------------------------------------------------------- keys
@@ -91,22 +84,67 @@ cdef extern from *:
 cdef void path_find(
     Path *self, const Prefixes *prefixes, const char *text, Py_ssize_t length, uint32_t most
 ) noexcept nogil:
-    # Delimiters may overlap.
-    cdef const char *end = text + min(length, <Py_ssize_t> LONGEST_PREFIX)
+    self.levels = self.end = 0
+    if length > LONGEST_PREFIX:
+        length = LONGEST_PREFIX
+    if prefixes.delimiter_length == 1 and length >= WORD:
+        path_find_by_words(self, prefixes, text, text + length, most)
+    else:
+        path_find_slowly(self, prefixes, text, text + length, most)
+
+
+cdef inline void path_find_by_words(
+    Path *self, const Prefixes *prefixes, const char *text, const char *end, uint32_t most
+) noexcept nogil:
+    # Looks for the delimiter and hashes at one go.
+    cdef const char *at = text
+    cdef char delimiter = prefixes.delimiter[0]
+    cdef uint64_t secret = prefixes.secret[1]
+    cdef uint64_t hash = prefixes.secret[0]
+    cdef uint64_t word, hits
+    cdef uint32_t before
+    while at < end and self.levels < most:
+        word = word_at(at, end)
+        hits = word_hits(word, delimiter)
+        if hits == 0:
+            hash = hash_more(hash, word, WORD, secret)
+            at += WORD
+            continue
+        before = lowest_bit_of_word(hits) >> 3
+        if at + before >= end:
+            break           # behind the end there are zeros, which may be the delimiter
+        # What precedes the delimiter; it lies less than eight bytes ahead, so the shift is less than the word.
+        hash = hash_end(hash_more(hash, word & (((<uint64_t> 1) << (8 * before)) - 1), before, secret))
+        at += before + 1
+        self.hashes[self.levels] = hash
+        self.levels += 1
+        self.end = <uint32_t> (at - text)
+
+
+cdef inline void path_find_slowly(
+    Path *self, const Prefixes *prefixes, const char *text, const char *end, uint32_t most
+) noexcept nogil:
+    # The same for short keys, and for delimiters of any length, which may overlap.
     cdef const char *at = text
     cdef const char *begin = text
+    cdef const char *last
     cdef size_t size = prefixes.delimiter_length
+    cdef uint64_t secret = prefixes.secret[1]
     cdef uint64_t hash = prefixes.secret[0]
-    self.levels = self.end = 0
     while self.levels < most and <size_t> (end - at) >= size:
         at = <const char *> memchr(at, <uint8_t> prefixes.delimiter[0], end - at - (size - 1))
         if at == NULL:
             break
         if size == 1 or memcmp(at, prefixes.delimiter, size) == 0:
-            hash = prefix_hash(begin, at + size - begin, hash, prefixes.secret[1])
+            # All but the last byte of the delimiter, so that there is nothing twice where two of them overlap.
+            last = at + size - 1
+            while last - begin >= WORD:
+                hash = hash_more(hash, word_at(begin, end), WORD, secret)
+                begin += WORD
+            hash = hash_end(hash_more(hash, short_word(begin, last - begin), last - begin, secret))
+            begin = last + 1
             self.hashes[self.levels] = hash
             self.levels += 1
-            begin = at + size
             self.end = <uint32_t> (begin - text)
         at += 1
 
