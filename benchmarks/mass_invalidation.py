@@ -1,4 +1,4 @@
-"""A tenth of a million entries is invalidated in one thread; how long are the others held up, meanwhile?
+"""How long others are held up while a tenth of a million entries is invalidated in one thread.
 
 `python benchmarks/mass_invalidation.py`. A thread, then an event loop, reads and writes the cache all the time, and
 looks after each turn how long that took. Beside the longest turn stands the longest of as many milliseconds in which

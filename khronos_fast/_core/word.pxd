@@ -25,12 +25,12 @@ cdef extern from *:
     #endif
         return word;
     }
-    /* Near the end of a text, which has eight bytes or more, its last word, without what precedes the place; then zeros. */
+    /* Near the end of a text of eight bytes or more: its last word, without what precedes the place; then zeros. */
     static inline uint64_t kf_word_at(const char *at, const char *end) {
         return end - at >= 8 ? kf_load(at) : kf_load(end - 8) >> 8 * (8 - (end - at));
     }
-    /* The highest bit of each byte that is the one. Above the first such byte one more may be set, below it none (Mycroft's
-       test for zeros). */
+    /* The highest bit of each byte that is the one. Above the first such byte one more may be set, below it none.
+       (Mycroft's test for zeros.) */
     static inline uint64_t kf_word_hits(uint64_t word, char byte) {
         word ^= (unsigned char)byte * 0x0101010101010101u;
         return (word - 0x0101010101010101u) & ~word & 0x8080808080808080u;
