@@ -81,7 +81,7 @@ debug:  ## run the tests on an unoptimised build with Cython's own checks
 # The sanitizers' build lies in a folder of its own that comes first on the path (so pytest is not run as a module: that
 # would put the working tree first). The interpreter itself is not instrumented, so the runtime is preloaded, its own
 # allocator is switched off, and leaks, which CPython has at exit, are left to the leak tests.
-asan: ARGS = tests/memory tests/memo
+asan: ARGS = tests/memory tests/memo tests/patterns
 asan: $(VENV)/.built $(VENV)/.test  ## run the core's tests under the address and undefined-behaviour sanitizers
 	KHRONOS_SANITIZE=address,undefined $(VENV)/bin/python setup.py -q build --build-base build/sanitized --build-lib build/sanitized/lib
 	PYTHONPATH=build/sanitized/lib PYTHONMALLOC=malloc LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \

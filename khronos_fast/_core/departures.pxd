@@ -68,15 +68,15 @@ cdef inline void departures_add(Departures *self, PyObject *key, PyObject *value
     self.count += 1
 
 
-cdef inline void departures_take(Departures *self, Departures *other) noexcept nogil:
-    # Into one that is empty, all of another, which is empty then.
-    self[0] = other[0]
-    if other.items == other.at_hand:
-        self.items = self.at_hand
-    departures_init(other)
-
-
 cdef inline void departures_release(Departures *self) noexcept nogil:
     if self.items != self.at_hand:
         PyMem_RawFree(self.items)
     departures_init(self)
+
+
+cdef inline void departures_take(Departures *self, Departures *other) noexcept nogil:
+    # All of another's, too; where memory is out they stay where they are.
+    if other.count != 0 and departures_reserve(self, other.count):
+        memcpy(&self.items[self.count], other.items, other.count * sizeof(Departure))
+        self.count += other.count
+        departures_release(other)

@@ -1,3 +1,4 @@
+from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from khronos_fast._core.departures cimport Departures
@@ -35,6 +36,7 @@ cdef extern from *:
 cdef uint32_t indexed_level(const Pattern *pattern, const char *delimiter, size_t size) noexcept nogil
 cdef void store_begin_sweep(Store *self, Sweep *sweep, uint32_t level) noexcept nogil
 cdef bint store_sweep(Store *self, Sweep *sweep, Departures *gone) noexcept
+cdef void store_sweep_key(Store *self, Sweep *sweep, PyObject *key, Departures *gone) noexcept
 cdef bint store_announce(Store *self, Sweep *sweep) noexcept nogil
 cdef bint store_begin_prefixes(
     Store *self, uint32_t depth, const char *delimiter, size_t size, const uint64_t *secret

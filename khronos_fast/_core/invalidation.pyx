@@ -1,8 +1,8 @@
 """Removing by pattern, and building the tree of prefixes for it: in slices, so that none holds others up for long.
 
-A slice ends after half a millisecond, or when enough references wait to be let go, which takes as long again. The
-caller leaves the guard after each, lets go, and gives way. What a pattern costs: with a prefix that is in the tree,
-what it removes; else a walk over all places, the keys fetched ahead, some 20 ns each.
+A slice ends after half a millisecond, or the key over which that passes, or when enough references wait to be let go,
+which takes as long again. The caller leaves the guard after each, lets go, and gives way. What a pattern costs: with a
+prefix that is in the tree, what it removes; else a walk over all places, the keys fetched ahead, some 20 ns each.
 """
 
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawMalloc
@@ -10,33 +10,35 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from khronos_fast._core.clock cimport fine_now
+from khronos_fast._core.clock cimport clock_setup, fine_now
 from khronos_fast._core.departures cimport EXPIRED, INVALIDATED, Departures, departures_reserve, departures_take
-from khronos_fast._core.pattern cimport PREFIX, Pattern, pattern_selects
+from khronos_fast._core.index cimport index_home, index_probe
+from khronos_fast._core.keys cimport mix, try_hash
+from khronos_fast._core.pattern cimport PREFIX, Pattern
 from khronos_fast._core.prefetch cimport prefetch
 from khronos_fast._core.prefixes cimport (
     DEEPEST,
     NO_NODE,
     Path,
     Prefixes,
-    node_in_use,
     path_find,
     path_find_of_key,
     prefixes_begin_round,
-    prefixes_find,
     prefixes_give_up,
     prefixes_link,
 )
 from khronos_fast._core.slab cimport NO_ENTRY, Entry, Member
 from khronos_fast._core.store cimport Store, store_depart
-from khronos_fast._core.sweep cimport Sweep, sweep_announce, sweep_end, sweep_is_fresh
+from khronos_fast._core.sweep cimport Sweep, sweep_announce, sweep_end, sweep_next, sweep_resume
 
 cdef enum:
     SLICE = 500_000         # nanoseconds
-    STRIDE = 256            # entries that are looked at between looks at the clock
+    STRIDE = 256            # short keys that are looked at between looks at the clock
     MOST_AT_ONCE = 4096     # references to be let go between two slices
-    AHEAD = 12              # how many keys ahead are fetched
+    AHEAD = 12              # how many keys ahead are fetched, for the tree
     BEHIND_HEADER = 56      # bytes from the start of a key to where its text has begun
+
+clock_setup()
 
 
 # ---------------------------------------------------------------------- removing: all in the guard
@@ -61,97 +63,54 @@ cdef void store_begin_sweep(Store *self, Sweep *sweep, uint32_t level) noexcept 
         prefixes_begin_round(&self.prefixes)
 
 
-cdef inline uint32_t sweep_top(const Store *store, const Sweep *sweep) noexcept nogil:
-    # The node below which it walks; NO_NODE where there is nothing.
-    cdef Path path
-    path_find(&path, &store.prefixes, sweep.pattern.bytes, sweep.pattern.length, DEEPEST)
-    return prefixes_find(&store.prefixes, &path, path.levels)
-
-
-cdef inline uint32_t sweep_next_below(Prefixes *prefixes, const Sweep *sweep, uint32_t top) noexcept nogil:
-    # An entry below a node that was there when the sweep began, or NO_ENTRY. In each list what came later is further
-    # back: so members are taken from the front until a fresh one is met. A child in which nothing is left goes to the
-    # back of its siblings, marked with the round, as those are that were made later.
-    cdef uint32_t node = top
-    cdef uint32_t place, child
-    while node_in_use(&prefixes.nodes[top]):
-        place = prefixes.nodes[node].member
-        if place != NO_ENTRY and not sweep_is_fresh(sweep, place):
-            return place
-        child = prefixes.nodes[node].child
-        if child != NO_NODE and prefixes.nodes[child].round != prefixes.round:
-            node = child
-        elif node == top:
-            break
-        else:
-            prefixes.nodes[node].round = prefixes.round
-            child = prefixes.nodes[node].after
-            node = prefixes.nodes[node].parent
-            prefixes.nodes[node].child = child
-    return NO_ENTRY
-
-
-cdef inline uint32_t sweep_next_place(const Store *store, Sweep *sweep, uint32_t last) noexcept:
-    # The next entry, up to a place, that the pattern selects; or NO_ENTRY, with the cursor at that place.
-    cdef const Entry *entries = store.slab.entries
-    cdef PyObject *key
-    while sweep.cursor < last:
-        sweep.cursor += 1
-        if sweep.cursor + AHEAD <= last:
-            key = entries[sweep.cursor + AHEAD].key
-            prefetch(key)
-            prefetch(<const char *> key + BEHIND_HEADER)
-        key = entries[sweep.cursor].key
-        # Out of memory, it can't be told: then it goes, which is a miss more and never a wrong value.
-        if key != NULL and pattern_selects(sweep.pattern, key) != 0 and not sweep_is_fresh(sweep, sweep.cursor):
-            return sweep.cursor
-    return NO_ENTRY
-
-
 cdef inline void store_end_sweep(Store *self, Sweep *sweep) noexcept nogil:
     sweep_end(sweep)
     self.sweep = NULL
 
 
 cdef bint store_sweep(Store *self, Sweep *sweep, Departures *gone) noexcept:
-    # One slice; True when it was the last one, and the sweep has ended. `gone` is empty.
+    # One slice; what goes is added to `gone`. True when it was the last one, and the sweep has ended.
     cdef int64_t end = fine_now() + SLICE
-    cdef uint32_t places = min(sweep.places, self.slab.touched)
-    cdef uint32_t top = NO_NODE, place, last, _step
+    cdef size_t most = gone.count + MOST_AT_ONCE
+    cdef int64_t effort
+    cdef uint32_t place
     departures_take(gone, &sweep.gone)
-    if sweep.by_prefix:
-        if not self.prefixes.built:
-            sweep.by_prefix = False     # it was given up
-        else:
-            top = sweep_top(self, sweep)
-            if top == NO_NODE:
-                store_end_sweep(self, sweep)
-                return True
+    sweep_resume(sweep, &self.prefixes)
     while True:
-        last = min(sweep.cursor + STRIDE, places)
-        for _step in range(<uint32_t> STRIDE):
-            if sweep.by_prefix:
-                place = sweep_next_below(&self.prefixes, sweep, top)
-            else:
-                place = sweep_next_place(self, sweep, last)
-            if place == NO_ENTRY:
-                if sweep.by_prefix or last == places:
-                    store_end_sweep(self, sweep)
-                    return True
-                break
-            if sweep.by_prefix and pattern_selects(sweep.pattern, self.slab.entries[place].key) == 0:
-                sweep.by_prefix = False     # two prefixes share a node
-                break
-            if gone.count >= MOST_AT_ONCE or not departures_reserve(gone, 1):
-                sweep.cursor = min(sweep.cursor, place - 1)
+        effort = STRIDE
+        while effort > 0:
+            if gone.count >= most or not departures_reserve(gone, 1):
                 return False
+            place = sweep_next(sweep, &self.slab, &self.prefixes, &effort)
+            if place == NO_ENTRY:
+                break
             if self.slab.entries[place].expiry <= sweep.now:
                 store_depart(self, place, EXPIRED, gone)
             else:
                 sweep.removed += 1
                 store_depart(self, place, INVALIDATED, gone)
-        if fine_now() >= end:
+        if sweep.over and sweep.gone.count == 0:
+            store_end_sweep(self, sweep)
+            return True
+        if sweep.over or fine_now() >= end:
             return False
+
+
+cdef void store_sweep_key(Store *self, Sweep *sweep, PyObject *key, Departures *gone) noexcept:
+    # One key, in a cache whose keys can all be compared without Python code.
+    cdef uint32_t hash = mix(try_hash(key))
+    cdef uint32_t slot, place
+    if self.index.slots == NULL:
+        return
+    slot = index_home(&self.index, hash)
+    place = index_probe(&self.index, self.slab.entries, key, hash, &slot)
+    if place == NO_ENTRY:
+        return
+    if self.slab.entries[place].expiry <= sweep.now:
+        store_depart(self, place, EXPIRED, gone)
+    else:
+        sweep.removed += 1
+        store_depart(self, place, INVALIDATED, gone)
 
 
 cdef bint store_announce(Store *self, Sweep *sweep) noexcept nogil:
@@ -195,7 +154,8 @@ cdef bint store_build_prefixes(Store *self) noexcept:
     cdef Prefixes *prefixes = &self.prefixes
     cdef const Entry *entries
     cdef Path path
-    cdef uint32_t steps = 0, ahead
+    cdef int64_t effort = STRIDE
+    cdef uint32_t ahead
     while prefixes.depth != 0 and prefixes.cursor < self.slab.touched:
         prefixes.cursor += 1
         entries = self.slab.entries
@@ -209,8 +169,11 @@ cdef bint store_build_prefixes(Store *self) noexcept:
                 or not prefixes_link(prefixes, &self.slab, prefixes.cursor, &path)
             ):
                 prefixes_give_up(prefixes, &self.slab)
-        steps += 1
-        if steps % STRIDE == 0 and fine_now() >= end:
-            return False
+            effort -= path.effort
+        effort -= 1
+        if effort <= 0:
+            if fine_now() >= end:
+                return False
+            effort = STRIDE
     prefixes.built = prefixes.depth != 0
     return True

@@ -25,7 +25,7 @@ import types
 from collections.abc import Mapping, MutableMapping
 
 from khronos_fast._core.flight import for_another_thread
-from khronos_fast._core.removal import RemovalCause
+from khronos_fast._core.removal import RemovalCause, log_failure_of_listener
 
 cimport cython
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
@@ -42,7 +42,6 @@ from khronos_fast._core.departures cimport (
     EVICTED,
     EXPIRED,
     INVALIDATED,
-    Cause,
     Departures,
     departures_add,
     departures_init,
@@ -61,6 +60,7 @@ from khronos_fast._core.invalidation cimport (
     store_begin_sweep,
     store_build_prefixes,
     store_sweep,
+    store_sweep_key,
 )
 from khronos_fast._core.keys cimport key_hash, mix, same_key
 from khronos_fast._core.look_up cimport look_in_lane
@@ -138,18 +138,6 @@ clock_setup()
 
 cdef object raise_key_error(object key):
     raise KeyError(key)
-
-
-cdef object log_listener_failure(str name):
-    """Returns what interrupted it, or None."""
-    try:
-        import logging
-        logging.getLogger("khronos_fast.memory").exception("the on_removal listener of cache %r raised", name)
-    except Exception:
-        pass    # as at the recursion limit, where two listeners end that feed each other's cache: there is no way on
-    except BaseException as interrupt:
-        return interrupt
-    return None
 
 
 # ---------------------------------------------------------------------- time
@@ -285,7 +273,7 @@ cdef bint tell(MemoryCache cache, Departures *gone) except -1:
         try:
             listener(<object> gone.items[i].key, <object> gone.items[i].value, CAUSE_OF[<int> gone.items[i].cause])
         except Exception:
-            interrupt = log_listener_failure(cache.name) or interrupt
+            interrupt = log_failure_of_listener(cache.name) or interrupt
         except BaseException as error:
             interrupt = error       # Ctrl-C is meant for the caller; but first what has begun is finished
         Py_DECREF(<object> gone.items[i].key)
@@ -296,7 +284,7 @@ cdef bint tell(MemoryCache cache, Departures *gone) except -1:
     return True
 
 
-cdef PyObject *take(MemoryCache cache, PyObject *key, Cause cause) except NULL:
+cdef PyObject *take(MemoryCache cache, PyObject *key) except NULL:
     """Removes a key, as its caller wishes; a new reference to its live value, or ABSENT."""
     cdef uint32_t hash = mix(key_hash(key))
     cdef Store *store = &cache.store
@@ -313,7 +301,7 @@ cdef PyObject *take(MemoryCache cache, PyObject *key, Cause cause) except NULL:
     if place != NO_ENTRY and is_live(cache, place, &now):
         value = store.slab.entries[place].value
         Py_INCREF(<object> value)
-        store_depart(store, place, cause, &gone)
+        store_depart(store, place, DELETED, &gone)
     elif place != NO_ENTRY:
         store_depart(store, place, EXPIRED, &gone)
     store_reap(store, now, &gone)
@@ -328,11 +316,7 @@ cdef PyObject *take(MemoryCache cache, PyObject *key, Cause cause) except NULL:
 
 
 cdef bint discard(MemoryCache cache, object key) except -1:
-    return discard_for(cache, key, DELETED)
-
-
-cdef bint discard_for(MemoryCache cache, object key, Cause cause) except -1:
-    cdef PyObject *value = take(cache, <PyObject *> key, cause)
+    cdef PyObject *value = take(cache, <PyObject *> key)
     if value == ABSENT:
         return False
     Py_DECREF(<object> value)
@@ -341,12 +325,11 @@ cdef bint discard_for(MemoryCache cache, object key, Cause cause) except -1:
 
 cdef int64_t drop_expired(MemoryCache cache) except -1:
     """Drops everything that has expired, and memory that lies idle; how many entries that was."""
-    cdef int64_t now = fine_time(cache)
+    cdef int64_t now = enter_swept_at(cache)
     cdef int64_t dropped
     cdef Departures gone
     departures_init(&gone)
-    enter_swept(cache)
-    dropped = store_expire(&cache.store, settle(cache, now), &gone)
+    dropped = store_expire(&cache.store, now, &gone)
     store_shrink(&cache.store)
     store_leave(&cache.store)
     farewell(cache, &gone)
@@ -357,37 +340,82 @@ cdef int64_t drop_expired(MemoryCache cache) except -1:
 
 cdef bint enter_swept(MemoryCache cache) except -1:
     """Enters the guard when no invalidation is under way; one that is, is brought to its end before that."""
+    cdef Store *store = &cache.store
     cdef Departures gone
-    store_enter(&cache.store)
-    while cache.store.sweep != NULL:
-        departures_init(&gone)
-        store_sweep(&cache.store, cache.store.sweep, &gone)
-        store_leave(&cache.store)
-        farewell(cache, &gone)
-        store_enter(&cache.store)
+    departures_init(&gone)
+    store_enter(store)
+    while store.sweep != NULL or gone.count != 0:
+        # The listener is told when nothing is under way any more: it may come here, too, and so on, slice in slice.
+        if store.sweep == NULL or gone.count == gone.room:
+            store_leave(store)
+            farewell(cache, &gone)
+        elif not store_sweep(store, store.sweep, &gone):
+            store_leave(store)
+            give_way()
+        else:
+            continue
+        store_enter(store)
     return True
+
+
+cdef int64_t enter_swept_at(MemoryCache cache) except? -1:
+    """The same; returns the time then, before which any number of listeners may have been told."""
+    cdef int64_t now = TIMELESS
+    while True:
+        if cache.timer is not None:
+            now = read_timer(cache)
+        store_enter(&cache.store)
+        if cache.store.sweep == NULL:
+            return settle(cache, now) if cache.timer is not None else fine_now()
+        store_leave(&cache.store)
+        enter_swept(cache)
+        store_leave(&cache.store)
 
 
 cdef uint64_t invalidate(MemoryCache cache, const Pattern *pattern) except? 0xFFFFFFFFFFFFFFFFu:
     """Removes what a pattern selects; how many live entries that was."""
-    cdef Store *store = &cache.store
     cdef uint32_t level = indexed_level(pattern, cache.delimiter_octets, len(cache.delimiter_octets))
-    cdef int64_t now
-    cdef Departures gone
-    cdef Sweep sweep
+    cdef Sweep *sweep = <Sweep *> PyMem_RawMalloc(sizeof(Sweep))
+    cdef uint64_t removed
+    if sweep == NULL:
+        raise MemoryError
+    sweep_init(sweep, pattern)
+    try:
+        sweep_out(cache, sweep, level)
+        removed = sweep.removed
+    finally:
+        PyMem_RawFree(sweep)
+    if level > 0:
+        build_prefixes(cache, level)
+    return removed
+
+
+cdef bint sweep_out(MemoryCache cache, Sweep *sweep, uint32_t level) except -1:
+    cdef Store *store = &cache.store
+    cdef bytes octets = None
+    cdef str text = None
     cdef bint announced, over
     cdef object interrupt = None
-    if pattern.kind == EXACT and not store.odd_keys:
-        return discard_exactly(cache, pattern)
-    now = fine_time(cache)
-    sweep_init(&sweep, pattern)
+    cdef Departures gone
+    if sweep.pattern.kind == EXACT:
+        octets = sweep.pattern.bytes[:sweep.pattern.length]
+        try:
+            text = octets.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            pass                    # not the form of any text
     departures_init(&gone)
-    enter_swept(cache)
-    sweep.now = settle(cache, now)
-    detach_matching(cache, pattern)
-    store_begin_sweep(store, &sweep, level)
-    over = store_sweep(store, &sweep, &gone)
-    announced = over or store_announce(store, &sweep)
+    sweep.now = enter_swept_at(cache)
+    detach_matching(cache, &sweep.pattern)
+    if sweep.pattern.kind == EXACT and not store.odd_keys:
+        # Nothing but text and bytes can be equal to these.
+        store_sweep_key(store, sweep, <PyObject *> octets, &gone)
+        if text is not None:
+            store_sweep_key(store, sweep, <PyObject *> text, &gone)
+        over = announced = True
+    else:
+        store_begin_sweep(store, sweep, level)
+        over = store_sweep(store, sweep, &gone)
+        announced = over or store_announce(store, sweep)
     store_leave(store)
     while True:
         try:
@@ -399,37 +427,21 @@ cdef uint64_t invalidate(MemoryCache cache, const Pattern *pattern) except? 0xFF
         give_way()
         store_enter(store)
         # Unless somebody else who had to wait for it has finished it.
-        over = store.sweep != &sweep or store_sweep(store, &sweep, &gone)
+        over = store.sweep != sweep or store_sweep(store, sweep, &gone)
         store_leave(store)
     if interrupt is not None:
         raise interrupt
     if not announced:
         raise MemoryError
-    if level > 0:
-        build_prefixes(cache, level)
-    return sweep.removed
+    return True
 
 
-cdef uint64_t discard_exactly(MemoryCache cache, const Pattern *pattern) except? 0xFFFFFFFFFFFFFFFFu:
-    """What a pattern without wildcards selects in a cache where nothing but text and bytes can be equal to them."""
-    cdef bytes octets = pattern.bytes[:pattern.length]
-    cdef uint64_t removed
-    store_enter(&cache.store)
-    detach_matching(cache, pattern)
-    store_leave(&cache.store)
-    removed = discard_for(cache, octets, INVALIDATED)
-    try:
-        text = octets.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return removed              # not the form of any text
-    return removed + discard_for(cache, text, INVALIDATED)
-
-
-cdef void build_prefixes(MemoryCache cache, uint32_t level):
+cdef bint build_prefixes(MemoryCache cache, uint32_t level) except -1:
     """The tree of prefixes, unless it is there and deep enough; other threads run meanwhile."""
     cdef Store *store = &cache.store
     cdef bint over
-    store_enter(store)
+    # With no invalidation under way, which may be walking through the tree that is replaced.
+    enter_swept(cache)
     over = not store_begin_prefixes(store, level, cache.delimiter_octets, len(cache.delimiter_octets), SECRET)
     while not over:
         over = store_build_prefixes(store)
@@ -437,6 +449,7 @@ cdef void build_prefixes(MemoryCache cache, uint32_t level):
         give_way()
         store_enter(store)
     store_leave(store)
+    return True
 
 
 # ---------------------------------------------------------------------- storing
@@ -995,7 +1008,7 @@ cdef class MemoryCache:
         >>> MemoryCache().pop("absent", None) is None
         True
         """
-        cdef PyObject *value = take(self, <PyObject *> key, DELETED)
+        cdef PyObject *value = take(self, <PyObject *> key)
         if value != ABSENT:
             return owned(value)
         if default is MISSING:
@@ -1093,16 +1106,14 @@ cdef class MemoryCache:
     def invalidate(self, pattern):
         """Remove every live entry whose key a pattern selects; how many there were.
 
-        All of them disappear at the same moment; what is stored after it, by another thread or by a listener, stays.
-        Loads of such keys that are under way answer those who wait for them and are not stored. Only keys that are str
-        or bytes can be selected.
+        All disappear at the same moment; what is stored after it, by another thread or by a listener, stays. Loads of
+        such keys that are under way answer those who wait for them and are not stored. Only str and bytes match.
 
         A literal prefix that ends at the cache's `delimiter`, and a star (`user:42:*`), takes time in proportion to
-        what it removes; the first such pattern, and the first one of more levels than those before it, takes a walk
-        over the cache more, and from then on each new key costs a little more (`prefixes.pyx` says what). A pattern
-        without wildcards is a removal by key, where all keys are str, int or bytes. Others are a walk over all entries,
-        some 20 ns each, and so is a prefix of more than 32 levels. No other thread is held up for longer than about
-        a millisecond.
+        what it removes; the first such pattern, and the first of more levels than before, builds a tree of prefixes
+        in a walk over the cache, and each new key costs more from then on (`prefixes.pyx` says what). A pattern without
+        wildcards is a removal by key, if all keys are str, int or bytes. Others, and prefixes of more than 32 levels,
+        look at every key, some 20 ns each. Nobody else is held up for longer than a millisecond or one key's match.
 
         Args:
             pattern: a str, bytes or `Glob`.
@@ -1142,13 +1153,11 @@ cdef class MemoryCache:
         ('a', 1)
         """
         cdef Store *store = &self.store
-        cdef int64_t now = fine_time(self)
         cdef Departures gone
         cdef uint32_t place
         cdef object item = None
+        cdef int64_t now = enter_swept_at(self)
         departures_init(&gone)
-        enter_swept(self)
-        now = settle(self, now)
         while store.slab.count != 0 and departures_reserve(&gone, 1):
             place = recency_oldest(&store.slab)
             if store.slab.entries[place].expiry > now:
@@ -1182,15 +1191,14 @@ cdef class MemoryCache:
 
     def clear(self):
         """Remove everything. In proportion to the size."""
-        cdef int64_t now = fine_time(self)
         cdef Slab slab
         cdef Departures gone
         cdef uint32_t place
         cdef object interrupt = None
+        cdef int64_t now = enter_swept_at(self)
         departures_init(&gone)
-        enter_swept(self)
         detach_all(self, None)
-        store_expire(&self.store, settle(self, now), &gone)
+        store_expire(&self.store, now, &gone)
         slab = store_empty(&self.store)
         store_leave(&self.store)
         place = recency_oldest(&slab)
@@ -1217,13 +1225,11 @@ cdef class MemoryCache:
         ['b', 'c']
         """
         cdef uint32_t limit = <uint32_t> parse_count(maxsize, "maxsize", 1, LARGEST)
-        cdef int64_t now = fine_time(self)
         cdef Store *store = &self.store
         cdef Departures gone
         cdef bint able = True
+        cdef int64_t now = enter_swept_at(self)
         departures_init(&gone)
-        enter_swept(self)
-        now = settle(self, now)
         store_expire(store, now, &gone)
         store.limit = limit
         while able and store.slab.count > limit:
@@ -1396,9 +1402,7 @@ cdef list snapshot(MemoryCache cache):
     cdef size_t i, count = 0
     cdef int64_t now
     drop_expired(cache)
-    now = fine_time(cache)
-    enter_swept(cache)
-    now = settle(cache, now)
+    now = enter_swept_at(cache)
     held = <Held *> PyMem_RawMalloc((<size_t> store.slab.count + 1) * sizeof(Held))
     if held == NULL:
         store_leave(store)

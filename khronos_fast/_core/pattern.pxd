@@ -76,6 +76,7 @@ cdef struct Pattern:
     uint32_t stars              # groups of them; there is one run more
     uint32_t length             # of all runs: the least number of bytes it can match
     uint32_t prefix             # how many literals it begins with
+    uint32_t effort             # what a byte of a key may cost, at worst and roughly, beside one of a literal
     Run *runs                   # these four are one piece of memory
     ByteClass *classes
     uint32_t *atoms
@@ -217,6 +218,10 @@ cdef inline int pattern_compile(Pattern *self, const char *text, Py_ssize_t leng
     pattern_end_run(self, atoms)
     self.length = atoms
     self.kind = pattern_classify(self)
+    self.effort = 1
+    for stars in range(self.stars + 1):
+        if not self.runs[stars].literal:
+            self.effort = max(self.effort, self.runs[stars].length // WORD)
     while self.prefix < self.runs[0].length and self.atoms[self.prefix] == LITERAL:
         self.prefix += 1
     return 1 if self.stars <= MOST_STARS else 0

@@ -1,5 +1,5 @@
 from cpython.object cimport PyObject
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from khronos_fast._core.prefetch cimport prefetch
 from khronos_fast._core.slab cimport NO_ENTRY, Slab
@@ -24,6 +24,7 @@ cdef struct Prefix:
 cdef struct Path:
     uint32_t levels
     uint32_t end                # of the longest one
+    int64_t effort              # it took to find them; one for a short key
     uint64_t hashes[DEEPEST]
 
 cdef struct Prefixes:
@@ -53,9 +54,6 @@ cdef bint prefixes_link(Prefixes *self, Slab *slab, uint32_t place, const Path *
 cdef void prefixes_unlink(Prefixes *self, Slab *slab, uint32_t place) noexcept nogil
 cdef void prefixes_empty(Prefixes *self) noexcept nogil
 cdef void prefixes_give_up(Prefixes *self, Slab *slab) noexcept nogil
-cdef void prefixes_renumber(
-    Prefixes *self, const Slab *old, Slab *new, const uint32_t *moved
-) noexcept nogil
 cdef void prefixes_begin_round(Prefixes *self) noexcept nogil
 
 

@@ -27,3 +27,16 @@ class RemovalCause(enum.Enum):
     def was_evicted(self) -> bool:
         """Whether the cache itself decided to let go, rather than its caller."""
         return self in (RemovalCause.EXPIRED, RemovalCause.EVICTED)
+
+
+def log_failure_of_listener(name: str | None) -> BaseException | None:
+    """Log the exception that is being handled; returns what interrupted that, or None."""
+    try:
+        import logging
+
+        logging.getLogger("khronos_fast.memory").exception("the on_removal listener of cache %r raised", name)
+    except Exception:
+        pass  # as at the recursion limit, where two listeners end that feed each other's cache: there is no way on
+    except BaseException as interrupt:
+        return interrupt
+    return None

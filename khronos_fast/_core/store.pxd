@@ -79,7 +79,6 @@ from khronos_fast._core.prefixes cimport (
     prefixes_foresee_node,
     prefixes_give_up,
     prefixes_link,
-    prefixes_renumber,
     prefixes_unlink,
 )
 from khronos_fast._core.recency cimport (
@@ -103,7 +102,7 @@ from khronos_fast._core.slab cimport (
     slab_reserve_due,
     slab_take,
 )
-from khronos_fast._core.sweep cimport Sweep, sweep_hides, sweep_mark_fresh
+from khronos_fast._core.sweep cimport Sweep, sweep_hides, sweep_mark_fresh, sweep_next, sweep_resume
 
 cdef extern from "Python.h":
     # -1 with an error set, which the caller passes on when it has put things in order.
@@ -115,6 +114,8 @@ cdef enum:
     REAP_BATCH = 16
     # How often a look-up starts again because a foreign __eq__ has changed the cache, before it gives up.
     PATIENCE = 1000
+    # How many keys an eviction looks at to find one that is hidden: some 50 us.
+    HIDDEN_EFFORT = 4096
 
 cdef struct Store:
     # What every look-up reads comes first.
@@ -124,7 +125,7 @@ cdef struct Store:
     Deadlines deadlines
     Guard guard
     Prefixes prefixes
-    bint odd_keys               # there was one that is not simply a str, an int or bytes
+    bint odd_keys               # since it was last empty: one that is not simply a str, an int or bytes
     Moment latest_write         # for stamping the next one
     uint64_t moves              # grows whenever an entry may have changed its slot in the index
     uint64_t inserts
@@ -272,6 +273,14 @@ cdef inline void store_depart(Store *self, uint32_t place, Cause cause, Departur
     slab_give(&self.slab, place)
 
 
+cdef inline Cause store_cause(Store *self, uint32_t place, Cause cause) noexcept:
+    # For an entry that goes while an invalidation is under way: if that hides it, it has gone already.
+    if self.sweep == NULL or sweep_hides(self.sweep, &self.slab, place) != 1:
+        return cause
+    self.sweep.removed += 1
+    return INVALIDATED
+
+
 cdef inline void store_reap(Store *self, int64_t now, Departures *gone) noexcept:
     # A batch of what has expired.
     cdef uint32_t place
@@ -280,7 +289,7 @@ cdef inline void store_reap(Store *self, int64_t now, Departures *gone) noexcept
         place = deadlines_next_expired(&self.deadlines, &self.slab, now, False, NO_ENTRY)
         if place == NO_ENTRY or not departures_reserve(gone, 1):
             return
-        store_depart(self, place, EXPIRED, gone)
+        store_depart(self, place, store_cause(self, place, EXPIRED), gone)
         left -= 1
 
 
@@ -299,22 +308,24 @@ cdef inline int64_t store_expire(Store *self, int64_t now, Departures *gone) noe
 
 
 cdef inline bint store_evict(Store *self, int64_t now, Departures *gone) noexcept:
-    # What has expired, or else the least recently used entry. False where there is none, or no memory to note that it
-    # has gone.
+    # What has expired, or what an invalidation under way hides, or else the least recently used entry. False where
+    # there is none, or no memory to note that it has gone.
     cdef uint32_t place = NO_ENTRY
-    cdef Cause cause = EVICTED
+    cdef Cause cause
+    cdef int64_t effort = HIDDEN_EFFORT
+    if not departures_reserve(gone, 1):
+        return False
     if now >= self.deadlines.due:
         place = deadlines_next_expired(&self.deadlines, &self.slab, now, False, NO_ENTRY)
+    if place == NO_ENTRY and self.sweep != NULL:
+        sweep_resume(self.sweep, &self.prefixes)
+        place = sweep_next(self.sweep, &self.slab, &self.prefixes, &effort)
     if place == NO_ENTRY:
         place = recency_oldest(&self.slab)
-    if place == NO_ENTRY or not departures_reserve(gone, 1):
+    if place == NO_ENTRY:
         return False
-    if self.slab.entries[place].expiry <= now:
-        cause = EXPIRED
-    elif self.sweep != NULL and sweep_hides(self.sweep, &self.slab, place) == 1:
-        cause = INVALIDATED
-        self.sweep.removed += 1
-    store_depart(self, place, cause, gone)
+    cause = EXPIRED if self.slab.entries[place].expiry <= now else EVICTED
+    store_depart(self, place, store_cause(self, place, cause), gone)
     return True
 
 
@@ -470,6 +481,7 @@ cdef inline Slab store_empty(Store *self) noexcept:
     index_release(&self.index)
     deadlines_release(&self.deadlines)
     prefixes_empty(&self.prefixes)
+    self.odd_keys = False
     self.weight = 0
     self.moves += 1
     return slab
@@ -515,12 +527,26 @@ cdef inline void store_shrink(Store *self) noexcept:
     for place in range(1, small.touched + 1):
         recency_append(&small, place)
     deadlines_renumber(&self.deadlines, &small, moved)
-    if small.members != NULL:
-        prefixes_renumber(&self.prefixes, &self.slab, &small, moved)
     PyMem_RawFree(moved)
     slab_release(&self.slab)
     self.slab = small
     self.moves += 1
+    if small.members != NULL:
+        store_plant_prefixes(self)
+
+
+cdef inline void store_plant_prefixes(Store *self) noexcept:
+    # The tree for entries that have all got new places: a new one, and so no larger than they need.
+    cdef Path path
+    cdef uint32_t place
+    prefixes_empty(&self.prefixes)
+    for place in range(1, self.slab.touched + 1):
+        if (
+            not path_find_of_key(&path, &self.prefixes, self.slab.entries[place].key)
+            or not prefixes_link(&self.prefixes, &self.slab, place, &path)
+        ):
+            prefixes_give_up(&self.prefixes, &self.slab)
+            return
 
 
 cdef inline void store_count_look_ups(Store *self, uint64_t *hits, uint64_t *misses) noexcept:

@@ -6,6 +6,9 @@
 
 from cpython.object cimport PyObject
 
+cdef enum:
+    EFFORT_SHIFT = 6    # so many times two bytes of a key are as much work as a short key
+
 cdef extern from *:
     """
     #if PY_VERSION_HEX >= 0x030c0000
