@@ -75,8 +75,19 @@ cdef inline void departures_release(Departures *self) noexcept nogil:
 
 
 cdef inline void departures_take(Departures *self, Departures *other) noexcept nogil:
-    # All of another's, too; where memory is out they stay where they are.
-    if other.count != 0 and departures_reserve(self, other.count):
+    # All of another's, too. Where memory is out they stay where they are, unless this is empty: then it takes over the
+    # memory as well.
+    if self.count == 0 and other.items != other.at_hand:
+        departures_release(self)
+        self.count = other.count
+        self.room = other.room
+        self.items = other.items
+        departures_init(other)
+    elif other.count != 0 and departures_reserve(self, other.count):
         memcpy(&self.items[self.count], other.items, other.count * sizeof(Departure))
         self.count += other.count
         departures_release(other)
+
+
+# Outside the guard: tells a listener of all, and drops them. What it raises is logged, an interrupt raised at the end.
+cdef bint departures_tell(Departures *self, object listener, str name) except -1

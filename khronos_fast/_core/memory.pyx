@@ -25,7 +25,6 @@ import types
 from collections.abc import Mapping, MutableMapping
 
 from khronos_fast._core.flight import for_another_thread
-from khronos_fast._core.removal import RemovalCause, log_failure_of_listener
 
 cimport cython
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
@@ -47,6 +46,7 @@ from khronos_fast._core.departures cimport (
     departures_init,
     departures_release,
     departures_reserve,
+    departures_tell,
 )
 from khronos_fast._core.flight cimport Flight, ThreadFlight
 from khronos_fast._core.flights cimport Flights, flights_add, flights_first, flights_free, flights_remove
@@ -114,15 +114,6 @@ cdef enum:
 
 cdef object MISSING = object()      # the default that nobody can pass
 cdef PyObject *ABSENT = <PyObject *> MISSING
-cdef tuple CAUSE_OF = (
-    RemovalCause.EXPIRED,
-    RemovalCause.EVICTED,
-    RemovalCause.REPLACED,
-    RemovalCause.DELETED,
-    RemovalCause.INVALIDATED,
-    RemovalCause.CLEARED,
-)
-
 cdef struct Held:
     PyObject *key
     PyObject *value
@@ -257,30 +248,11 @@ cdef inline bint farewell(MemoryCache cache, Departures *gone) except -1:
     """Outside the guard: tells the listener of what has left, and drops it."""
     cdef size_t i
     if cache.on_removal_ is not None:
-        return tell(cache, gone)
+        return departures_tell(gone, cache.on_removal_, cache.name)
     for i in range(gone.count):
         Py_XDECREF(gone.items[i].key)
         Py_DECREF(<object> gone.items[i].value)
     departures_release(gone)
-    return True
-
-
-cdef bint tell(MemoryCache cache, Departures *gone) except -1:
-    cdef size_t i
-    cdef object listener = cache.on_removal_
-    cdef object interrupt = None
-    for i in range(gone.count):
-        try:
-            listener(<object> gone.items[i].key, <object> gone.items[i].value, CAUSE_OF[<int> gone.items[i].cause])
-        except Exception:
-            interrupt = log_failure_of_listener(cache.name) or interrupt
-        except BaseException as error:
-            interrupt = error       # Ctrl-C is meant for the caller; but first what has begun is finished
-        Py_DECREF(<object> gone.items[i].key)
-        Py_DECREF(<object> gone.items[i].value)
-    departures_release(gone)
-    if interrupt is not None:
-        raise interrupt
     return True
 
 
@@ -323,14 +295,16 @@ cdef bint discard(MemoryCache cache, object key) except -1:
     return True
 
 
-cdef int64_t drop_expired(MemoryCache cache) except -1:
-    """Drops everything that has expired, and memory that lies idle; how many entries that was."""
+cdef int64_t drop_expired(MemoryCache cache, uint32_t *left=NULL) except -1:
+    """Drops what has expired, and memory that lies idle; how many entries that was, and how many are left."""
     cdef int64_t now = enter_swept_at(cache)
     cdef int64_t dropped
     cdef Departures gone
     departures_init(&gone)
     dropped = store_expire(&cache.store, now, &gone)
     store_shrink(&cache.store)
+    if left != NULL:
+        left[0] = cache.store.slab.count
     store_leave(&cache.store)
     farewell(cache, &gone)
     return dropped
@@ -346,7 +320,8 @@ cdef bint enter_swept(MemoryCache cache) except -1:
     store_enter(store)
     while store.sweep != NULL or gone.count != 0:
         # The listener is told when nothing is under way any more: it may come here, too, and so on, slice in slice.
-        if store.sweep == NULL or gone.count == gone.room:
+        # (Unless memory is out, and there is no room for more.)
+        if store.sweep == NULL or gone.count == gone.room or (store.sweep.over and gone.count != 0):
             store_leave(store)
             farewell(cache, &gone)
         elif not store_sweep(store, store.sweep, &gone):
@@ -1186,8 +1161,9 @@ cdef class MemoryCache:
 
     def __len__(self):
         """How many live entries there are. In proportion to what has expired, which it drops."""
-        drop_expired(self)
-        return self.store.slab.count
+        cdef uint32_t left
+        drop_expired(self, &left)
+        return left
 
     def clear(self):
         """Remove everything. In proportion to the size."""

@@ -51,6 +51,7 @@ cdef bint path_find_of_key(Path *self, const Prefixes *prefixes, PyObject *key) 
 cdef bint node_is(const Prefixes *self, uint32_t node, const Path *path, uint32_t level) noexcept nogil
 cdef uint32_t prefixes_find(const Prefixes *self, const Path *path, uint32_t level) noexcept nogil
 cdef bint prefixes_link(Prefixes *self, Slab *slab, uint32_t place, const Path *path) noexcept nogil
+cdef void prefixes_move_back(Prefixes *self, Slab *slab, uint32_t place) noexcept nogil
 cdef void prefixes_unlink(Prefixes *self, Slab *slab, uint32_t place) noexcept nogil
 cdef void prefixes_empty(Prefixes *self) noexcept nogil
 cdef void prefixes_give_up(Prefixes *self, Slab *slab) noexcept nogil

@@ -306,6 +306,20 @@ cdef inline void prefixes_join(Prefixes *self, Slab *slab, uint32_t node, uint32
         slab.members[first].before = place
 
 
+cdef void prefixes_move_back(Prefixes *self, Slab *slab, uint32_t place) noexcept nogil:
+    # An entry that counts as new becomes the last one of its list.
+    cdef Member *member = &slab.members[place]
+    cdef uint32_t node = member.prefix
+    if node == NO_NODE or member.after == place:
+        return
+    if self.nodes[node].member == place:
+        self.nodes[node].member = member.after      # of a circle, the one before the first is the last
+        return
+    slab.members[member.before].after = member.after
+    slab.members[member.after].before = member.before
+    prefixes_join(self, slab, node, place)
+
+
 cdef void prefixes_unlink(Prefixes *self, Slab *slab, uint32_t place) noexcept nogil:
     # An entry that goes, and the nodes that stand for nothing any more then.
     cdef Member *member = &slab.members[place]

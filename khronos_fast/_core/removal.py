@@ -29,14 +29,8 @@ class RemovalCause(enum.Enum):
         return self in (RemovalCause.EXPIRED, RemovalCause.EVICTED)
 
 
-def log_failure_of_listener(name: str | None) -> BaseException | None:
-    """Log the exception that is being handled; returns what interrupted that, or None."""
-    try:
-        import logging
+def log_failure_of_listener(name: str | None) -> None:
+    """Log the exception that is being handled."""
+    import logging
 
-        logging.getLogger("khronos_fast.memory").exception("the on_removal listener of cache %r raised", name)
-    except Exception:
-        pass  # as at the recursion limit, where two listeners end that feed each other's cache: there is no way on
-    except BaseException as interrupt:
-        return interrupt
-    return None
+    logging.getLogger("khronos_fast.memory").exception("the on_removal listener of cache %r raised", name)

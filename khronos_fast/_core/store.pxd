@@ -79,6 +79,7 @@ from khronos_fast._core.prefixes cimport (
     prefixes_foresee_node,
     prefixes_give_up,
     prefixes_link,
+    prefixes_move_back,
     prefixes_unlink,
 )
 from khronos_fast._core.recency cimport (
@@ -320,6 +321,10 @@ cdef inline bint store_evict(Store *self, int64_t now, Departures *gone) noexcep
     if place == NO_ENTRY and self.sweep != NULL:
         sweep_resume(self.sweep, &self.prefixes)
         place = sweep_next(self.sweep, &self.slab, &self.prefixes, &effort)
+        if place != NO_ENTRY and sweep_hides(self.sweep, &self.slab, place) != 1:
+            # Not for certain, and maybe one that somebody is about to replace: left to the sweep itself.
+            self.sweep.cursor = min(self.sweep.cursor, place - 1)
+            place = NO_ENTRY
     if place == NO_ENTRY:
         place = recency_oldest(&self.slab)
     if place == NO_ENTRY:
@@ -448,6 +453,11 @@ cdef inline bint store_replace(
     entry.value = value
     self.departed[<int> REPLACED] += 1
     self.updates += 1
+    if self.sweep != NULL:
+        # It was not hidden, as it had expired by the sweep's time and not yet by the caller's. Now it might be.
+        sweep_mark_fresh(self.sweep, place)
+        if self.slab.members != NULL:
+            prefixes_move_back(&self.prefixes, &self.slab, place)
     return True
 
 

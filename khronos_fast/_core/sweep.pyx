@@ -47,10 +47,25 @@ cdef uint32_t sweep_next(Sweep *self, const Slab *slab, Prefixes *prefixes, int6
             self.over = True
             return NO_ENTRY
         effort[0] -= 1
-        if pattern_selects(&self.pattern, slab.entries[place].key) != 0:
+        # Out of memory, it can't be told: then it goes, which is a miss more and never a wrong value.
+        if matches(&self.pattern, slab.entries[place].key, effort) != 0:
             return place
         self.by_prefix = False      # two prefixes share a node
     return next_place(self, slab, effort)
+
+
+cdef inline int matches(const Pattern *pattern, PyObject *key, int64_t *effort) noexcept:
+    # 1, 0, or -1 where memory is out; its effort is taken off.
+    cdef Scratch scratch
+    cdef Octets octets
+    cdef int outcome
+    scratch_init(&scratch)
+    outcome = octets_of(key, &scratch, &octets)
+    if outcome == 1:
+        outcome = pattern_match(pattern, octets.start, octets.length)
+        effort[0] -= (octets.length >> EFFORT_SHIFT) * pattern.effort
+        scratch_free(&scratch)
+    return outcome
 
 
 cdef inline uint32_t next_below(const Sweep *self, Prefixes *prefixes) noexcept nogil:
@@ -82,9 +97,6 @@ cdef inline uint32_t next_place(Sweep *self, const Slab *slab, int64_t *effort) 
     cdef const Entry *entries = slab.entries
     cdef uint32_t last = min(self.places, slab.touched)
     cdef PyObject *key
-    cdef Scratch scratch
-    cdef Octets octets
-    cdef int outcome
     while self.cursor < last:
         if effort[0] <= 0:
             return NO_ENTRY
@@ -97,14 +109,7 @@ cdef inline uint32_t next_place(Sweep *self, const Slab *slab, int64_t *effort) 
         key = entries[self.cursor].key
         if key == NULL:
             continue
-        scratch_init(&scratch)
-        outcome = octets_of(key, &scratch, &octets)
-        if outcome == 1:
-            outcome = pattern_match(&self.pattern, octets.start, octets.length)
-            effort[0] -= (octets.length >> EFFORT_SHIFT) * self.pattern.effort
-            scratch_free(&scratch)
-        # Out of memory, it can't be told: then it goes, which is a miss more and never a wrong value.
-        if outcome != 0 and not sweep_is_fresh(self, self.cursor):
+        if matches(&self.pattern, key, effort) != 0 and not sweep_is_fresh(self, self.cursor):
             return self.cursor
     self.over = True
     return NO_ENTRY

@@ -233,3 +233,102 @@ def test_a_cache_forgets_that_it_had_other_keys():
     cache.clear()
     cache["a"] = 1
     assert cache.invalidate("a") == 1
+
+
+@pytest.mark.parametrize("pattern", ["user:*", "*ser:*"])
+def test_an_eviction_for_a_replacement_leaves_that_entry_alone(pattern):
+    """Not certainly hidden, it was taken for the sweep's: it expired between the writer's look at the clock and that.
+
+    And the new value is the writer's, later than the sweep, which goes on behind it.
+    """
+    clock = Clock(0)
+    blocked, written = threading.Event(), threading.Event()
+    threads = []
+
+    class Slow(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            if armed and not threads:
+                clock.now = 100.0
+                threads.append(threading.Thread(target=cache.invalidate, args=(pattern,)))
+                threads[0].start()
+                blocked.wait(30)
+            return str.__eq__(self, other)
+
+    def listener(key, value, cause):
+        if threads and threading.current_thread() is threads[0] and not blocked.is_set():
+            blocked.set()
+            written.wait(30)
+
+    armed = False
+    cache = MemoryCache(
+        1_000_000, max_weight=4 * MANY, weigher=lambda key, value: value, timer=clock, on_removal=listener
+    )
+    cache.invalidate("x:*")
+    cache.update({f"keep:{number}": 1 for number in range(1000)})
+    cache.set(Slow("user:slow"), 1, ttl=50)
+    cache.update({f"user:{number}": 1 for number in range(3 * MANY)})
+    armed = True
+    cache.set(Slow("user:slow"), 4 * MANY - 10, ttl=None)
+    written.set()
+    threads[0].join()
+    assert cache.peek("user:slow") == 4 * MANY - 10
+    assert sum(key.startswith("user:") for key in cache) == 1
+    audit(cache)
+
+
+def test_an_interrupt_while_a_failing_listener_is_logged(monkeypatch):
+    """Nothing is told, or let go, a second time."""
+    failing = set()
+
+    def fail(name):
+        failing.add(len(told))
+        raise KeyboardInterrupt
+
+    from khronos_fast._core import departures
+
+    monkeypatch.setattr(departures, "log_failure_of_listener", fail)
+    told = []
+
+    def listener(key, value, cause):
+        told.append(key)
+        if key == "user:6":
+            raise RuntimeError
+
+    values = [object() for _ in range(MANY)]
+    counts = [sys.getrefcount(value) for value in values[:10]]
+    cache = MemoryCache(1_000_000, on_removal=listener)
+    cache.update({f"user:{number}": value for number, value in enumerate(values)})
+    with pytest.raises(KeyboardInterrupt):
+        cache.invalidate("*ser:*")
+    assert len(told) == len(set(told)) == MANY
+    assert len(failing) == 1
+    assert len(cache) == 0
+    assert [sys.getrefcount(value) for value in values[:10]] == counts
+
+
+def test_len_is_of_one_moment():
+    """A sweep that began while the listener was told of what had expired was counted half done."""
+    clock = Clock(0)
+    blocked, counted = threading.Event(), threading.Event()
+    main = threading.current_thread()
+    sweeper = threading.Thread(target=lambda: cache.invalidate("*ser:*"))
+
+    def listener(key, value, cause):
+        if cause is RemovalCause.EXPIRED:
+            sweeper.start()
+            blocked.wait(30)
+        elif threading.current_thread() is not main and not blocked.is_set():
+            blocked.set()
+            counted.wait(30)
+
+    cache = MemoryCache(1_000_000, timer=clock, on_removal=listener)
+    cache.update({f"keep:{number}": number for number in range(10)})
+    cache.update({f"user:{number}": number for number in range(MANY)})
+    cache.set("short", 1, ttl=5)
+    clock.now = 10
+    assert len(cache) in (MANY + 10, 10)
+    counted.set()
+    sweeper.join()
+    assert len(cache) == 10
