@@ -90,14 +90,14 @@ class World:
 
         self.function, self.coroutine_function = function, coroutine_function
         self.lru = [lru_cache(function), lru_cache(None)(function), lru_cache(2, True)(function), cache(function)]
-        self.lru += [lru_cache(0)(function), lru_cache(ttl=100)(function), lru_cache(3, ttl=0.000001)(function)]
+        self.lru += [lru_cache(0)(function), lru_cache(ttl=1_000_000)(function), lru_cache(3, ttl=0.000001)(function)]
         self.cache = MemoryCache(200)
         self.cached, self.awaited = (
             [
                 decorate(each)
                 for decorate in (
                     cached,
-                    cached(maxsize=2, ttl=100),
+                    cached(maxsize=2, ttl=1_000_000),
                     cached(typed=True),
                     cached(self.cache),
                     cached(key=key_function),
