@@ -11,7 +11,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # Wheels rather than newer source distributions: those may need compilers that nobody has here.
 INSTALL := $(PIP) install --quiet --prefer-binary
 # Every module with a stub; `flight` and its kin have an empty one, for compiled callers only.
-STUBBED := $(addprefix khronos_fast._core.,audit cached cached_coroutine cached_function cached_method call_key glob lru_cache memo memory)
+STUBBED := $(addprefix khronos_fast._core.,async_pool audit cached cached_coroutine cached_function cached_method call_key glob lru_cache memo memory pool row)
 COMPILED := $(wildcard khronos_fast/_core/*.pyx khronos_fast/_core/*.pxd)
 
 .DEFAULT_GOAL := help

@@ -10,13 +10,18 @@ ROOT = Path(__file__).parent.parent
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # Where public names live, and how many of them show an example at the least.
 MODULES = {
+    "khronos_fast._core.async_pool": 1,
     "khronos_fast._core.audit": 1,
     "khronos_fast._core.cached": 1,
     "khronos_fast._core.errors": 1,
     "khronos_fast._core.glob": 4,
     "khronos_fast._core.lru_cache": 2,
     "khronos_fast._core.memory": 16,
+    "khronos_fast._core.pool": 2,
+    "khronos_fast._core.pool_events": 1,
+    "khronos_fast._core.pool_stats": 1,
     "khronos_fast._core.removal": 1,
+    "khronos_fast._core.row": 2,
     "khronos_fast._core.stats": 1,
 }
 
@@ -25,7 +30,7 @@ MODULES = {
 def test_docstring_examples_run(name):
     module = importlib.import_module(name)
     package = importlib.import_module("khronos_fast")
-    names = {"MemoryCache": package.MemoryCache, "Glob": package.Glob}
+    names = {name: getattr(package, name) for name in ("Glob", "MemoryCache", "Pool", "AsyncPool")}
     finder = doctest.DocTestFinder(exclude_empty=True)
     tests = [test for test in finder.find(module, extraglobs=names) if test.examples]
     assert len(tests) >= MODULES[name]

@@ -17,6 +17,8 @@ cdef inline int64_t nanoseconds(double seconds) noexcept nogil:
 
 # Nanoseconds from seconds (int, float) or a timedelta; NEVER from None.
 cdef int64_t parse_ttl(object ttl) except -1
+# The same from a time of whatever name; NEVER from None if it may be unlimited, 0 from 0 if it may be zero.
+cdef int64_t parse_seconds(object value, str name, bint unlimited, bint zero) except -1
 cdef int64_t parse_count(object value, str name, int64_t least, int64_t most) except? -1
 cdef object parse_callable(object value, str name)
 

@@ -35,6 +35,36 @@ cdef int64_t parse_ttl(object ttl) except -1:
     return max(nanoseconds(seconds), 1)
 
 
+cdef int64_t parse_seconds(object value, str name, bint unlimited, bint zero) except -1:
+    cdef double seconds
+    if value is None and unlimited:
+        return NEVER
+    if isinstance(value, bool):
+        raise not_seconds(name, unlimited, repr(value))
+    try:
+        seconds = value
+    except OverflowError:
+        seconds = LONGEST
+    except TypeError:
+        from datetime import timedelta
+        if not isinstance(value, timedelta):
+            raise not_seconds(name, unlimited, type(value).__name__) from None
+        seconds = value.total_seconds()
+    if not isfinite(seconds):
+        no_limit = "; for no limit use None" if unlimited else ""
+        raise ValueError(f"{name} must be a finite number of seconds, not {value!r}{no_limit}")
+    if seconds < 0 or (seconds == 0 and not zero):
+        raise ValueError(f"{name} must be {'at least' if zero else 'more than'} 0 seconds, not {value!r}")
+    if seconds >= LONGEST:
+        return NEVER - 1
+    return 0 if seconds == 0 else max(nanoseconds(seconds), 1)
+
+
+cdef object not_seconds(str name, bint unlimited, str given):
+    or_none = " or None" if unlimited else ""
+    return TypeError(f"{name} must be seconds (int or float), a timedelta{or_none}, not {given}")
+
+
 cdef int64_t parse_count(object value, str name, int64_t least, int64_t most) except? -1:
     # Compared as C integers: a subclass of int may have its own ideas of what is larger.
     cdef int64_t count = least - 1

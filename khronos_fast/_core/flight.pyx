@@ -7,21 +7,8 @@ from cpython.pythread cimport PyThread_get_thread_ident
 
 from khronos_fast._core.errors import KhronosError, LoaderCycle
 
+from khronos_fast._core.forks cimport count_forks, forks_so_far
 from khronos_fast._core.guard cimport FREE_THREADED
-
-cdef extern from *:
-    """
-    static long kf_forks = 0;   /* that led to this process, since this module was imported */
-    #ifdef _WIN32
-      #define kf_count_forks() ((void)0)
-    #else
-      #include <pthread.h>
-      static void kf_forked(void) { kf_forks++; }
-      #define kf_count_forks() ((void)pthread_atfork(NULL, NULL, kf_forked))
-    #endif
-    """
-    const long forks_so_far "kf_forks"
-    void count_forks "kf_count_forks"() noexcept
 
 count_forks()
 

@@ -1,0 +1,803 @@
+"""`AsyncPool`: the driver of the pool's rules for tasks.
+
+Borrowers that have to wait have a future of their own. What a pool does by itself, tasks of its own do. To borrow what
+is idle takes no turn of the event loop: `acquire()` returns a coroutine in C that ends in its first step.
+"""
+
+from asyncio import _get_running_loop as running_loop
+from types import GenericAlias
+
+from khronos_fast._core.errors import WrongLoop
+from khronos_fast._core.pool_events import log_failure, log_unreturned
+from khronos_fast._core.pool_tasks import TaskCrew
+
+cimport cython
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int64_t, uint64_t
+
+from khronos_fast._core.arguments cimport parse_seconds
+from khronos_fast._core.call_key cimport reraise
+from khronos_fast._core.clock cimport clock_setup, fine_now, stamp_now
+from khronos_fast._core.coroutine cimport (
+    PYGEN_RETURN,
+    PyIter_Send,
+    PyTypeObject,
+    iternextfunc,
+    raise_stop_iteration,
+    sendfunc,
+    set_stop_iteration,
+    unaryfunc,
+    warn_never_awaited,
+)
+from khronos_fast._core.forks cimport count_forks, forks_so_far
+from khronos_fast._core.mutex cimport mutex_enter, mutex_leave
+from khronos_fast._core.pool_state cimport (
+    BORROWED,
+    CHECKING,
+    CLEANING,
+    CLOSING,
+    GONE,
+    LEFT,
+    OPENING,
+    TO_CLEAN,
+    TO_CLOSE,
+    WAITING,
+    Doing,
+    Line,
+    PoolState,
+    Slot,
+    Waiter,
+    attend,
+    begin_to_close,
+    begin_to_fill,
+    borrowed_slot,
+    change_sizes,
+    close_later,
+    condemn,
+    configure,
+    describe,
+    end_fill,
+    fault_of,
+    find_slot,
+    forget,
+    give_up,
+    is_empty,
+    is_filled,
+    is_finalizing,
+    join_line,
+    keep,
+    leave_line,
+    leave_to_workers,
+    look,
+    look_again,
+    next_job,
+    put_back,
+    refuse_if_closed,
+    retire_all,
+    served_slot,
+    take_all_idle,
+    take_back,
+    take_idle,
+    tell_acquired,
+    timeout_error,
+    was_checked,
+    was_closed,
+    was_not_opened,
+    was_opened,
+)
+from khronos_fast._core.slab cimport NEVER
+
+clock_setup()
+count_forks()
+
+cdef object LEFT_OUT = ...
+
+
+@cython.final
+cdef class TaskWaiter(Waiter):
+    """A task that waits for its future."""
+
+    cdef AsyncPool pool
+    cdef object loop
+    cdef object future
+
+    def __cinit__(self, AsyncPool pool, loop):
+        self.pool = pool
+        self.loop = loop
+        self.future = loop.create_future()
+
+    cdef int wake(self) except -1:
+        if running_loop() is self.loop:
+            settle_future(self.future)
+            return 0
+        try:
+            self.loop.call_soon_threadsafe(settle_future, self.future)
+        except RuntimeError:
+            # Its loop has been closed: nobody is there to take what it was handed.
+            give_up(self.pool, self)
+        return 0
+
+
+def settle_future(future):
+    if not future.done():
+        future.set_result(None)
+
+
+cdef class AsyncPool(PoolState):
+    """A pool of resources, such as connections, for tasks: `Pool` with coroutines.
+
+    `create`, `destroy`, `validate` and `reset` are coroutine functions (plain functions do as well); `on_event` is a
+    plain one. They run in tasks of the pool's own. So cancelling a borrower touches none of them, and never loses a
+    resource: it goes on to the next one who waits.
+
+    The pool belongs to the event loop in which it is first used. When that has been closed, the pool lets go of its
+    resources, which were the loop's, and begins anew in the next one; while it is open, use in another loop raises
+    `WrongLoop`.
+
+    An uncontended `acquire` and `release` take some 0.3 us together, and no turn of the event loop.
+
+    All arguments, and what is not said here, are as with `Pool`.
+
+    >>> import asyncio
+    >>> async def connect():
+    ...     await asyncio.sleep(0.01)
+    ...     return ["a connection"]
+    >>> async def main():
+    ...     async with AsyncPool(connect, max_size=4) as pool:
+    ...         async with pool.connection() as connection:
+    ...             print(connection)
+    ...         connection = await pool.acquire(timeout=1)
+    ...         pool.release(connection)
+    ...         return pool.stats().acquired
+    >>> asyncio.run(main())
+    ['a connection']
+    2
+    """
+
+    cdef object loop
+
+    def __init__(
+        self, create, *, destroy=None, validate=None, reset=None, min_size=2, max_size=10, acquire_timeout=5.0,
+        idle_timeout=30.0, max_lifetime=None, max_waiting=None, validate_after_idle=0.5, on_event=None, name=None,
+    ):
+        from inspect import iscoroutinefunction
+        if iscoroutinefunction(on_event):
+            raise TypeError("on_event must be a plain function, not a coroutine function: nobody waits for it")
+        configure(
+            self, create, destroy, validate, reset, min_size, max_size, acquire_timeout, idle_timeout, max_lifetime,
+            max_waiting, validate_after_idle, on_event, name,
+        )
+        self.crew = self.new_crew()
+
+    def acquire(self, timeout=LEFT_OUT):
+        """Return a coroutine: a resource, which is the caller's until it is released. As `Pool.acquire`."""
+        return new_borrowing(self, timeout, None)
+
+    def release(self, resource, discard=False):
+        """Give a resource back, as `Pool.release`. Does not wait: the pool's tasks do the resetting and closing."""
+        cdef PyObject *found
+        cdef Slot slot
+        cdef uint64_t lease
+        cdef bint done = False
+        if discard is False and self.forks == forks_so_far:
+            mutex_enter(&self.mutex)
+            found = find_slot(self, <PyObject *> resource)
+            if found != NULL and (<Slot> found).doing == BORROWED:
+                done = put_back(self, found, stamp_now(&self.moment))
+            mutex_leave(&self.mutex)
+            if done:
+                return
+        discard = bool(discard)
+        slot = borrowed_slot(self, resource, &lease)
+        if slot is not None:
+            give_back(self, slot, lease, discard, False)
+
+    def connection(self, timeout=LEFT_OUT):
+        """Return an asynchronous context manager that lends a resource to its block, as `Pool.connection`."""
+        cdef AsyncLease lease = AsyncLease.__new__(AsyncLease)
+        lease.pool = self
+        lease.timeout = timeout
+        if timeout is not LEFT_OUT:
+            parse_seconds(timeout, "timeout", True, True)
+        return lease
+
+    async def warm(self, timeout=LEFT_OUT):
+        """Open resources up to `min_size`, all at a time, and return when they are open. As `Pool.warm`."""
+        cdef int64_t limit, began = fine_now()
+        limit = self.acquire_timeout if timeout is LEFT_OUT else parse_seconds(timeout, "timeout", True, False)
+        loop = bind(self)
+        refuse_if_closed(self)
+        begin_to_fill(self)
+        try:
+            if not await watch(self, loop, limit, True):
+                raise timeout_error(self, fine_now() - began)
+        finally:
+            end_fill(self)
+        refuse_if_closed(self)
+
+    def resize(self, min_size, max_size):
+        """Change both sizes, at once, as `Pool.resize`. Awaiting the result waits until what was idle is closed."""
+        cdef Line leaving = Line(NULL, NULL, 0)
+        change_sizes(self, min_size, max_size, &leaving)
+        return retirement(self, &leaving)
+
+    def drain(self):
+        """Replace every resource, as `Pool.drain`. Awaiting the result waits until what was idle is closed."""
+        cdef Line leaving = Line(NULL, NULL, 0)
+        retire_all(self, &leaving)
+        return retirement(self, &leaving)
+
+    async def close(self, timeout=5.0):
+        """Close the pool: refuse new borrowers, send away who waits, and destroy every resource, as `Pool.close`."""
+        cdef int64_t limit = parse_seconds(timeout, "timeout", True, False)
+        loop = bind(self)
+        begin_to_close(self)
+        if not await watch(self, loop, limit, False):
+            log_unreturned(self.name, self.stats().size)
+            return False
+        self.crew.dismiss()
+        return True
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        await self.close()
+
+    def __del__(self):
+        if self.create is None or is_finalizing():      # modules may be gone by then
+            return
+        self.crew.dismiss()
+        resources = take_all_idle(self)
+        if self.destroy is not None and resources:
+            self.crew.close_all(self.destroy, resources)
+
+    def _look_again(self):
+        look_again(self)
+
+    __class_getitem__ = classmethod(GenericAlias)
+
+    cdef object new_crew(self):
+        return TaskCrew(self, work, self.loop)
+
+    cdef int call_workers(self, Py_ssize_t count) except -1:
+        self.crew.call(count)
+        return 0
+
+    cdef int set_alarm(self, int64_t due) except -1:
+        self.crew.set_alarm(max(0, due - fine_now()) / 1e9)
+        return 0
+
+
+cdef object bind(AsyncPool self):
+    """The running loop, to which the pool belongs."""
+    loop = running_loop()
+    if loop is None:
+        raise RuntimeError("no running event loop: an AsyncPool is used in coroutines")
+    look(self)
+    if self.loop is loop:
+        return loop
+    if self.loop is not None:
+        if not self.loop.is_closed():
+            raise WrongLoop(
+                f"{describe(self)} belongs to another event loop, which is still open; make one AsyncPool for each loop"
+            )
+        forget(self)
+    self.loop = loop
+    self.crew = self.new_crew()
+    return loop
+
+
+# ---------------------------------------------------------------------- borrowing
+
+cdef enum State:
+    CLOSED
+    CREATED         # not awaited yet
+    ENTERED         # it waits in the line, in `inner`
+    RUNNING         # it is just being sent something
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Borrowing:
+    """What `AsyncPool.acquire` returns: a coroutine, to be awaited once."""
+
+    cdef AsyncPool pool
+    cdef AsyncLease lease           # to be filled, or None
+    cdef object inner
+    cdef int64_t limit
+    cdef State state
+    cdef object __weakref__
+
+    def __await__(self):
+        return awaited(self)
+
+    def __next__(self):
+        return self.send(None)
+
+    def send(self, value):
+        """Go on, up to the next time it has to wait; as `coroutine.send`."""
+        cdef PyObject *result
+        if step(self, <PyObject *> value, &result) == PYGEN_RETURN:
+            raise_stop_iteration(result)
+            reraise()
+        returned = <object> result
+        Py_DECREF(returned)
+        return returned
+
+    def throw(self, *error):
+        """Raise an error where it waits, or at its beginning; as `coroutine.throw`."""
+        if self.state == CREATED:
+            self.state = CLOSED
+            return nothing().throw(*error)
+        if self.state != ENTERED:
+            refuse_to_go_on(self)
+        self.state = RUNNING
+        try:
+            result = self.inner.throw(*error)
+        except BaseException:
+            finish(self)
+            raise
+        self.state = ENTERED
+        return result
+
+    def close(self):
+        """Never go on; as `coroutine.close`."""
+        if self.state == RUNNING:
+            refuse_to_go_on(self)
+        inner = self.inner
+        finish(self)
+        if inner is not None:
+            inner.close()
+
+    @property
+    def __qualname__(self):
+        return "AsyncPool.acquire"
+
+    @property
+    def __name__(self):
+        return "acquire"
+
+    def __dealloc__(self):
+        if self.state == CREATED:
+            warn_never_awaited(AsyncPool.acquire)
+
+    def __repr__(self):
+        return f"<coroutine object AsyncPool.acquire at {<size_t> <PyObject *> self:#x}>"
+
+
+cdef Borrowing new_borrowing(AsyncPool pool, object timeout, AsyncLease lease):
+    cdef Borrowing self
+    cdef int64_t limit
+    limit = pool.acquire_timeout if timeout is LEFT_OUT else parse_seconds(timeout, "timeout", True, True)
+    self = Borrowing.__new__(Borrowing)
+    self.pool = pool
+    self.lease = lease
+    self.limit = limit
+    self.state = CREATED
+    return self
+
+
+cdef inline void finish(Borrowing self) noexcept:
+    self.state = CLOSED
+    self.inner = None
+    self.lease = None
+    self.pool = None
+
+
+cdef bint refuse_to_go_on(Borrowing self) except -1:
+    if self.state == RUNNING:
+        raise ValueError("coroutine already executing")
+    if self.state == CLOSED:
+        raise RuntimeError("cannot reuse already awaited coroutine")
+    return True
+
+
+def nothing():
+    """Somewhere to raise an error that was thrown in, in whichever of the ways this may be done."""
+    yield
+
+
+cdef object awaited(Borrowing self):
+    if self.state == ENTERED:
+        raise RuntimeError("coroutine is being awaited already")
+    return self
+
+
+cdef int step(Borrowing self, PyObject *sent, PyObject **result) except -1:
+    """As PyIter_Send: PYGEN_RETURN or PYGEN_NEXT with a new reference, or an error."""
+    cdef int outcome
+    cdef Slot slot
+    if self.state == CREATED and sent == <PyObject *> None:
+        self.state = RUNNING
+        try:
+            slot = take_now(self.pool)
+            if slot is not None:
+                if self.lease is not None:
+                    fill_lease(self.lease, slot)
+                Py_INCREF(slot.resource)
+                result[0] = <PyObject *> slot.resource
+                finish(self)
+                return PYGEN_RETURN
+            self.inner = wait_in_line(self.pool, self.limit, self.lease)
+        except BaseException:
+            finish(self)
+            raise
+    elif self.state != ENTERED:
+        refuse_to_go_on(self)
+        raise TypeError("can't send non-None value to a just-started coroutine")
+    self.state = RUNNING
+    try:
+        outcome = PyIter_Send(<PyObject *> self.inner, sent, result)
+    except BaseException:
+        finish(self)
+        raise
+    if outcome == PYGEN_RETURN:
+        finish(self)
+    else:
+        self.state = ENTERED
+    return outcome
+
+
+cdef PyObject *iterate(Borrowing self) except? NULL:
+    """What `await` calls from Python 3.12 on; up to then it calls `step`."""
+    cdef PyObject *result
+    if step(self, <PyObject *> None, &result) == PYGEN_RETURN:
+        if result != <PyObject *> None:
+            set_stop_iteration(result)
+        return NULL
+    return result
+
+
+(<PyTypeObject *> Borrowing).tp_iternext = <iternextfunc> iterate
+(<PyTypeObject *> Borrowing).tp_as_async.am_await = <unaryfunc> awaited
+(<PyTypeObject *> Borrowing).tp_as_async.am_send = <sendfunc> step
+
+
+cdef Slot take_now(AsyncPool self):
+    """Lend what is idle; None if nothing is."""
+    cdef PyObject *slot
+    if self.loop is not running_loop() or self.forks != forks_so_far:
+        return None
+    mutex_enter(&self.mutex)
+    slot = take_idle(self, stamp_now(&self.moment))
+    mutex_leave(&self.mutex)
+    if slot == NULL:
+        return None
+    if self.on_event is not None:
+        tell_acquired(self, <Slot> slot, 0)
+    return <Slot> slot
+
+
+async def wait_in_line(AsyncPool pool, int64_t limit, AsyncLease lease):
+    """Until it is served, or its time is over."""
+    cdef TaskWaiter waiter
+    cdef int64_t began = fine_now()
+    cdef Slot slot
+    loop = bind(pool)
+    refuse_if_closed(pool)
+    waiter = TaskWaiter(pool, loop)
+    timer = None
+    try:
+        join_line(pool, waiter, began, limit != 0)
+        if waiter.fate == WAITING:
+            if limit != NEVER:
+                timer = loop.call_later(limit / 1e9, run_out_of_time, waiter)
+            await waiter.future
+    except BaseException:
+        # Cancelled, mostly. What it has been handed meanwhile goes on.
+        give_up(pool, waiter)
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+    slot = served_slot(pool, waiter)
+    if lease is not None:
+        fill_lease(lease, slot)
+    return slot.resource
+
+
+def run_out_of_time(TaskWaiter waiter):
+    if leave_line(waiter.pool, waiter, True) == LEFT:
+        settle_future(waiter.future)
+
+
+@cython.final
+@cython.freelist(16)
+cdef class AsyncLease:
+    """What `AsyncPool.connection` returns: a resource for the time of an `async with` block."""
+
+    cdef AsyncPool pool
+    cdef Slot slot
+    cdef uint64_t number
+    cdef object timeout
+
+    def __aenter__(self):
+        if self.slot is not None:
+            raise RuntimeError("this context manager is in use; call connection() for each block")
+        return new_borrowing(self.pool, self.timeout, self)
+
+    def __aexit__(self, kind, error, traceback):
+        cdef Slot slot = self.slot
+        cdef AsyncPool pool = self.pool
+        cdef bint done = False
+        self.slot = None
+        if kind is None and pool.forks == forks_so_far:
+            mutex_enter(&pool.mutex)
+            # Otherwise the block has released it, and somebody else may have it.
+            if slot.doing == BORROWED and slot.lease == self.number:
+                done = put_back(pool, <PyObject *> slot, stamp_now(&pool.moment))
+            mutex_leave(&pool.mutex)
+            if done:
+                return DONE
+        give_back(pool, slot, self.number, kind is not None and is_broken_by(pool, kind), kind is not None)
+        return DONE
+
+    def __repr__(self):
+        return f"<connection of {self.pool!r}>"
+
+
+cdef inline void fill_lease(AsyncLease lease, Slot slot) noexcept:
+    lease.slot = slot
+    lease.number = slot.lease
+
+
+@cython.final
+cdef class Done:
+    """An awaitable that has ended already, with None."""
+
+    def __await__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration
+
+
+cdef int done_step(Done self, PyObject *sent, PyObject **result) except -1:
+    Py_INCREF(None)
+    result[0] = <PyObject *> None
+    return PYGEN_RETURN
+
+
+cdef PyObject *done_iterate(Done self) except? NULL:
+    return NULL
+
+
+(<PyTypeObject *> Done).tp_iternext = <iternextfunc> done_iterate
+(<PyTypeObject *> Done).tp_as_async.am_send = <sendfunc> done_step
+
+cdef Done DONE = Done()
+
+
+# ---------------------------------------------------------------------- giving back
+
+cdef bint is_broken_by(AsyncPool pool, object kind) except -1:
+    """Whether a block that raised that leaves nothing that could be vouched for."""
+    return not issubclass(kind, Exception) or (pool.reset is None and pool.validate is None)
+
+
+cdef int give_back(AsyncPool self, Slot slot, uint64_t lease, bint discard, bint suspect) except -1:
+    """End a lease, the long way; of one that has ended before, nothing."""
+    cdef Doing wish = TO_CLOSE if discard else TO_CLEAN if suspect or self.reset is not None else CLEANING
+    cdef Doing doing = take_back(self, slot, lease, wish, suspect)
+    if doing == CLEANING:
+        if keep(self, slot):
+            return 0
+        close_later(self, slot)
+    elif doing == CLOSING:
+        close_later(self, slot)
+    elif doing == BORROWED:
+        return 0
+    return attend(self, fine_now())
+
+
+@cython.final
+cdef class Retirement:
+    """Resources that are being closed: awaiting it waits until they are."""
+
+    cdef AsyncPool pool
+    cdef list slots
+
+    def __await__(self):
+        return until_gone(self.pool, self.slots).__await__()
+
+
+cdef Retirement retirement(AsyncPool self, Line *leaving):
+    cdef Retirement made = Retirement.__new__(Retirement)
+    cdef PyObject *slot = leaving.first
+    made.pool = self
+    made.slots = []
+    while slot != NULL:
+        made.slots.append(<Slot> slot)
+        slot = (<Slot> slot).next
+    leave_to_workers(self, leaving)
+    return made
+
+
+async def until_gone(AsyncPool pool, list slots):
+    cdef TaskWaiter waiter
+    loop = bind(pool)
+    while True:
+        waiter = TaskWaiter(pool, loop)
+        pool.watchers.append(waiter)
+        try:
+            if are_gone(slots):
+                return
+            await waiter.future
+        finally:
+            if waiter in pool.watchers:
+                pool.watchers.remove(waiter)
+
+
+cdef bint are_gone(list slots) except -1:
+    cdef Slot slot
+    for slot in slots:
+        if slot.doing != GONE:
+            return False
+    return True
+
+
+cdef bint is_reached(AsyncPool pool, bint for_filling) noexcept:
+    if for_filling:
+        return pool.closed or is_filled(pool)
+    return is_empty(pool)
+
+
+async def watch(AsyncPool pool, loop, int64_t limit, bint for_filling):
+    """Wait until the pool is filled up to `min_size`, or empty. False if the time is over first."""
+    cdef TaskWaiter waiter
+    end = None
+    if limit != NEVER:
+        end = loop.time() + limit / 1e9
+    while True:
+        waiter = TaskWaiter(pool, loop)
+        timer = None
+        pool.watchers.append(waiter)
+        try:
+            # It is told of what comes after this look.
+            if is_reached(pool, for_filling):
+                return True
+            if end is not None:
+                if loop.time() >= end:
+                    return False
+                timer = loop.call_at(end, settle_future, waiter.future)
+            await waiter.future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if waiter in pool.watchers:
+                pool.watchers.remove(waiter)
+
+
+# ---------------------------------------------------------------------- what the crew's tasks do
+
+async def work(reference):
+    """Do what there is to do for a pool. It is not kept alive while functions of its user run."""
+    cdef AsyncPool pool
+    cdef Slot slot
+    cdef bint called = True
+    while True:
+        pool = reference()
+        if pool is None:
+            return
+        slot = next_job(pool, called)
+        called = False
+        if slot is None:
+            return
+        create, validate, reset, destroy = pool.create, pool.validate, pool.reset, pool.destroy
+        if slot.doing == OPENING:
+            pool = None
+            await open_slot(reference, slot, create, destroy)
+        elif slot.doing == CHECKING:
+            pool = None
+            await check_slot(reference, slot, validate, destroy)
+        elif slot.doing == CLEANING:
+            if not slot.suspect:
+                validate = None
+            pool = None
+            await clean_slot(reference, slot, reset, validate, destroy)
+        else:
+            pool = None
+            await close_slot(reference, slot, destroy)
+        slot = create = validate = reset = destroy = None
+
+
+async def call(function, *arguments):
+    """Call a function and, if what it returns is awaitable, await that."""
+    result = function(*arguments)
+    return await result if hasattr(result, "__await__") else result
+
+
+async def open_slot(reference, Slot slot, create, destroy):
+    cdef AsyncPool pool
+    resource = error = None
+    try:
+        # A resource may be awaitable as well: what a coroutine function has returned is not awaited once more.
+        resource = await call(create)
+    except BaseException as failure:
+        error = failure
+    pool = reference()
+    if pool is None:
+        if error is None and destroy is not None:
+            await close_orphan(resource, destroy)
+    else:
+        if error is None:
+            error = fault_of(pool, resource)
+        if error is not None:
+            was_not_opened(pool, slot, error)
+        elif not was_opened(pool, slot, resource):
+            pool = None
+            await close_slot(reference, slot, destroy)
+    if error is not None and not isinstance(error, Exception):
+        # Of a loop that comes to its end, or an interrupt: not for the pool.
+        raise error
+
+
+async def check_slot(reference, Slot slot, validate, destroy):
+    cdef AsyncPool pool
+    cdef bint valid = False
+    interrupt = None
+    try:
+        valid = bool(await call(validate, slot.resource))
+    except Exception:
+        pass            # it says in its own way that it does not work
+    except BaseException as failure:
+        interrupt = failure
+    pool = reference()
+    if pool is None:
+        await close_orphan(slot.resource, destroy)
+    elif not was_checked(pool, slot, valid):
+        pool = None
+        await close_slot(reference, slot, destroy)
+    if interrupt is not None:
+        raise interrupt
+
+
+async def clean_slot(reference, Slot slot, reset, validate, destroy):
+    cdef AsyncPool pool
+    cdef bint clean = False
+    interrupt = None
+    try:
+        if reset is not None:
+            await call(reset, slot.resource)
+        clean = validate is None or bool(await call(validate, slot.resource))
+    except Exception:
+        log_failure(None, "reset or validate")
+    except BaseException as failure:
+        interrupt = failure
+    pool = reference()
+    if pool is None:
+        await close_orphan(slot.resource, destroy)
+    else:
+        if not clean:
+            condemn(pool, slot)
+        if not clean or not keep(pool, slot):
+            pool = None
+            await close_slot(reference, slot, destroy)
+    if interrupt is not None:
+        raise interrupt
+
+
+async def close_slot(reference, Slot slot, destroy):
+    cdef AsyncPool pool
+    error = None
+    try:
+        if destroy is not None:
+            await call(destroy, slot.resource)
+    except BaseException as failure:
+        error = failure
+    pool = reference()
+    if pool is not None:
+        was_closed(pool, slot, error)
+    if error is not None and not isinstance(error, Exception):
+        raise error
+
+
+async def close_orphan(resource, destroy):
+    """The pool is no more."""
+    try:
+        if destroy is not None:
+            await call(destroy, resource)
+    except Exception:
+        log_failure(None, "destroy")

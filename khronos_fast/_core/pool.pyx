@@ -1,0 +1,592 @@
+"""`Pool`: the driver of the pool's rules for threads.
+
+Borrowers that have to wait park at a lock of their own. What a pool does by itself, its crew of threads does.
+"""
+
+import weakref
+from _thread import TIMEOUT_MAX, allocate_lock
+from types import CoroutineType, GenericAlias
+
+from khronos_fast._core.pool_crew import Crew
+from khronos_fast._core.pool_events import log_failure, log_unreturned
+
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+
+from khronos_fast._core.arguments cimport parse_seconds
+from khronos_fast._core.clock cimport clock_setup, fine_now, stamp_now
+from khronos_fast._core.forks cimport count_forks, forks_so_far
+from khronos_fast._core.mutex cimport mutex_enter, mutex_leave
+from khronos_fast._core.pool_state cimport (
+    BORROWED,
+    CHECKING,
+    CLEANING,
+    CLOSING,
+    OPENING,
+    WAITING,
+    Doing,
+    Line,
+    PoolState,
+    Slot,
+    Waiter,
+    begin_to_close,
+    begin_to_fill,
+    borrowed_slot,
+    change_sizes,
+    condemn,
+    configure,
+    describe,
+    end_fill,
+    fault_of,
+    find_slot,
+    give_up,
+    is_empty,
+    is_filled,
+    is_finalizing,
+    join_line,
+    keep,
+    leave_line,
+    leave_to_workers,
+    line_remove,
+    look,
+    look_again,
+    next_job,
+    put_back,
+    refuse_if_closed,
+    retire_all,
+    served_slot,
+    take_all_idle,
+    take_back,
+    take_idle,
+    tell_acquired,
+    timeout_error,
+    was_checked,
+    was_closed,
+    was_not_opened,
+    was_opened,
+)
+from khronos_fast._core.slab cimport NEVER
+
+clock_setup()
+count_forks()
+
+cdef object LEFT_OUT = ...
+
+
+@cython.final
+cdef class ThreadWaiter(Waiter):
+    """A thread that waits at its gate: a lock that is held until it is to go on."""
+
+    cdef object gate
+
+    def __cinit__(self):
+        self.gate = allocate_lock()
+        self.gate.acquire()
+
+    cdef int wake(self) except -1:
+        self.gate.release()
+        return 0
+
+    cdef bint wait(self, int64_t until) except -1:
+        """False when the time is over. Ctrl-C interrupts it."""
+        cdef double seconds
+        if until == NEVER:
+            return self.gate.acquire()
+        seconds = max(0.0, (until - fine_now()) / 1e9)
+        return self.gate.acquire(True, min(seconds, <double> TIMEOUT_MAX))
+
+
+cdef class Pool(PoolState):
+    """A pool of resources, such as connections, for threads.
+
+    A resource is lent to one borrower at a time: `acquire` and `release`, or a `with` block over `connection()`. What
+    was given back last is lent first; who waits is served in the order of arrival, by whoever gives something back,
+    directly. Opening and validating happen in threads of the pool's own, never in those of the borrowers: a borrower
+    takes whatever is ready first, and gives up when its time is over, whatever hangs.
+
+    An uncontended `acquire` and `release` take some 0.2 us together. None of the functions that are passed in runs
+    under the pool's lock, so each may take its time, and use the pool.
+
+    A child process, after `fork`, starts with an empty pool and never touches its parent's resources.
+
+    Args:
+        create: opens a resource and returns it; anything but None, a new object each time. Where it fails, openings
+            pause for about 50 ms, then twice as long each time up to 5 s, and who waits goes on waiting.
+        destroy: closes a resource. Without it, the pool just lets go of it.
+        validate: tells whether a resource still works. Called before one is lent that was idle for longer than
+            `validate_after_idle`, and after a `with` block that failed.
+        reset: makes a resource that is given back ready for the next borrower. If it raises, the resource is closed.
+        min_size: as many stay open when idle ones are closed. None is opened before it is needed, or before `warm`.
+        max_size: the most that are open or being opened at a time.
+        acquire_timeout: seconds (int, float or timedelta) that `acquire` waits at most, in all; None: no limit.
+        idle_timeout: seconds after which an idle resource beyond `min_size` is closed; None: never.
+        max_lifetime: seconds after which a resource is closed, less up to 2.5 % at random; None: never. `min_size` are
+            opened anew in the background.
+        max_waiting: how many borrowers may wait for one that is out; one more raises `PoolExhausted`. None: no limit.
+        validate_after_idle: seconds; 0: always validate.
+        on_event: called with a `PoolEvent` when anything has happened; see there.
+        name: what logs and metrics call it.
+
+    Raises:
+        TypeError, ValueError: an option is not what it must be.
+
+    >>> pool = Pool(lambda: open(__import__("os").devnull), destroy=lambda file: file.close(), max_size=4)
+    >>> with pool.connection() as file:
+    ...     file.read()
+    ''
+    >>> pool
+    <Pool: 1 of 4 open, 0 borrowed, 0 waiting>
+    >>> file = pool.acquire(timeout=1)
+    >>> pool.release(file)
+    >>> pool.stats().acquired, pool.close()
+    (2, True)
+    """
+
+    def __init__(
+        self, create, *, destroy=None, validate=None, reset=None, min_size=2, max_size=10, acquire_timeout=5.0,
+        idle_timeout=30.0, max_lifetime=None, max_waiting=None, validate_after_idle=0.5, on_event=None, name=None,
+    ):
+        for option, function in (
+            ("create", create), ("destroy", destroy), ("validate", validate), ("reset", reset), ("on_event", on_event)
+        ):
+            refuse_coroutine_function(option, function)
+        configure(
+            self, create, destroy, validate, reset, min_size, max_size, acquire_timeout, idle_timeout, max_lifetime,
+            max_waiting, validate_after_idle, on_event, name,
+        )
+        self.crew = self.new_crew()
+
+    def acquire(self, timeout=LEFT_OUT):
+        """Return a resource, which is the caller's until it is released.
+
+        Args:
+            timeout: seconds to wait at most, for one to come back, to be opened and to be validated, all together; 0:
+                take what is ready now; None: no limit; left out, the pool's `acquire_timeout`.
+
+        Raises:
+            PoolTimeout: the time is over. If opening a resource has failed meanwhile, that is its `__cause__`.
+            PoolExhausted: `max_waiting` others wait already.
+            PoolClosed: the pool has been closed, now or before.
+        """
+        cdef PyObject *slot
+        cdef int64_t limit
+        limit = self.acquire_timeout if timeout is LEFT_OUT else parse_seconds(timeout, "timeout", True, True)
+        slot = borrow(self, limit)
+        return (<Slot> slot).resource
+
+    def release(self, resource, discard=False):
+        """Give a resource back: the next borrower has it at once, or it gets idle.
+
+        Args:
+            resource: what `acquire` returned.
+            discard: True: it is broken; it is closed, and makes room for another one.
+
+        Raises:
+            NotBorrowed: it is not out. Nothing has changed.
+        """
+        cdef PyObject *found
+        cdef Slot slot
+        cdef uint64_t lease
+        cdef bint done = False
+        if discard is False and self.forks == forks_so_far:
+            mutex_enter(&self.mutex)
+            found = find_slot(self, <PyObject *> resource)
+            if found != NULL and (<Slot> found).doing == BORROWED:
+                done = put_back(self, found, stamp_now(&self.moment))
+            mutex_leave(&self.mutex)
+            if done:
+                return
+        discard = bool(discard)
+        slot = borrowed_slot(self, resource, &lease)
+        if slot is not None:
+            give_back(self, slot, lease, discard, False)
+
+    def connection(self, timeout=LEFT_OUT):
+        """Return a context manager that lends a resource to its block.
+
+        A block that raises an exception may have broken the resource. Then it is kept only if `reset` and `validate`,
+        whichever the pool has, find it in order; without either, and after anything that is not an `Exception`, it is
+        closed. A block may also have released it by itself.
+
+        >>> with Pool(lambda: [], min_size=0).connection(timeout=1) as resource:
+        ...     resource.append(1)
+        """
+        cdef Lease lease = Lease.__new__(Lease)
+        lease.pool = self
+        lease.limit = self.acquire_timeout if timeout is LEFT_OUT else parse_seconds(timeout, "timeout", True, True)
+        return lease
+
+    def warm(self, timeout=LEFT_OUT):
+        """Open resources up to `min_size`, all at a time, and return when they are open.
+
+        Raises PoolTimeout after `timeout` seconds (left out: `acquire_timeout`), PoolClosed.
+        """
+        cdef int64_t limit, began = fine_now()
+        limit = self.acquire_timeout if timeout is LEFT_OUT else parse_seconds(timeout, "timeout", True, False)
+        look(self)
+        refuse_if_closed(self)
+        begin_to_fill(self)
+        try:
+            if not watch(self, until(began, limit), True):
+                raise timeout_error(self, fine_now() - began)
+        finally:
+            end_fill(self)
+        refuse_if_closed(self)
+
+    def resize(self, min_size, max_size):
+        """Change both sizes. What is idle and too much is closed now, what is out when it comes back."""
+        cdef Line leaving = Line(NULL, NULL, 0)
+        change_sizes(self, min_size, max_size, &leaving)
+        close_all(self, &leaving)
+
+    def drain(self):
+        """Replace every resource: those that are idle are closed now, each of the others when it comes back.
+
+        The pool goes on serving meanwhile, with new ones. For a database that has moved, say.
+        """
+        cdef Line leaving = Line(NULL, NULL, 0)
+        retire_all(self, &leaving)
+        close_all(self, &leaving)
+
+    def close(self, timeout=5.0):
+        """Close the pool: refuse new borrowers, send away those who wait, and destroy every resource, once.
+
+        Returns True when all are destroyed; False, with a warning in the log, after `timeout` seconds (None: no limit):
+        what is out then is destroyed when it is released. May be called again, and by several threads.
+        """
+        cdef int64_t limit = parse_seconds(timeout, "timeout", True, False)
+        cdef int64_t began = fine_now()
+        begin_to_close(self)
+        if not watch(self, until(began, limit), False):
+            log_unreturned(self.name, self.stats().size)
+            return False
+        self.crew.dismiss()
+        return True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __del__(self):
+        if self.create is None or is_finalizing():      # modules may be gone by then
+            return
+        self.crew.dismiss()
+        for resource in take_all_idle(self):
+            destroy_quietly(self.destroy, resource, self.name)
+
+    def _look_again(self):
+        look_again(self)
+
+    __class_getitem__ = classmethod(GenericAlias)
+
+    cdef object new_crew(self):
+        return Crew(self, work)
+
+    cdef int call_workers(self, Py_ssize_t count) except -1:
+        # Where no thread can be had, whoever caused the work does it.
+        for _ in range(self.crew.call(count)):
+            work(weakref.ref(self))
+        return 0
+
+    cdef int set_alarm(self, int64_t due) except -1:
+        self.crew.set_alarm(max(0, due - fine_now()) / 1e9)
+        return 0
+
+
+cdef int64_t until(int64_t began, int64_t limit) noexcept:
+    """The end of a time; what overflows never ends."""
+    return NEVER if limit >= NEVER - began else began + limit
+
+
+cdef int refuse_coroutine_function(str option, object function) except -1:
+    import inspect
+    if function is not None and inspect.iscoroutinefunction(function):
+        raise TypeError(f"{option} is a coroutine function, which a Pool can't await: use AsyncPool")
+    return 0
+
+
+# ---------------------------------------------------------------------- borrowing
+
+cdef inline PyObject *borrow(Pool self, int64_t limit) except NULL:
+    """A borrowed reference to the slot of what has been lent."""
+    cdef PyObject *slot = NULL
+    if self.forks == forks_so_far:
+        mutex_enter(&self.mutex)
+        slot = take_idle(self, stamp_now(&self.moment))
+        mutex_leave(&self.mutex)
+        if slot != NULL:
+            if self.on_event is not None:
+                tell_acquired(self, <Slot> slot, 0)
+            return slot
+    return borrow_in_line(self, limit)
+
+
+cdef extern from *:
+    """
+    #ifdef _WIN32
+      #define kf_nap(nanoseconds) Sleep(0)
+    #else
+      #include <time.h>
+      #define kf_nap(nanoseconds) nanosleep(&(struct timespec){0, nanoseconds}, NULL)
+    #endif
+    """
+    void nap "kf_nap"(long nanoseconds) noexcept nogil
+
+cdef enum:
+    NAP = 20_000            # nanoseconds
+    NAPS = 3
+
+
+cdef bint is_worth_a_nap(Pool self) noexcept:
+    """Whether all are out, nobody waits, and what is out has always come back within the time of a nap."""
+    cdef bint worth
+    mutex_enter(&self.mutex)
+    worth = (
+        self.line.first == NULL and self.idle.first == NULL and self.borrowed == self.max_size
+        and self.used < <int64_t> self.acquired * NAP
+    )
+    mutex_leave(&self.mutex)
+    return worth
+
+
+cdef PyObject *borrow_in_line(Pool self, int64_t limit) except NULL:
+    cdef ThreadWaiter waiter = ThreadWaiter()
+    cdef Slot served
+    cdef PyObject *slot
+    cdef int naps = 0
+    cdef int64_t began = fine_now()
+    refuse_if_closed(self)
+    # Resources that are held for some microseconds only are all out at a time when threads have lost the processor with
+    # one in hand. Whoever joined the line then would be handed the first one that comes back, and so would all after
+    # it: from then on every borrower would have to wait for a thread to be woken. So it leaves them the processor, and
+    # looks again, before it counts as one who waits.
+    while naps < NAPS and limit != 0 and is_worth_a_nap(self):
+        with nogil:
+            nap(NAP)
+        naps += 1
+        mutex_enter(&self.mutex)
+        slot = take_idle(self, stamp_now(&self.moment))
+        if slot != NULL:
+            self.waited += (<Slot> slot).since - began
+        mutex_leave(&self.mutex)
+        if slot != NULL:
+            tell_acquired(self, <Slot> slot, (<Slot> slot).since - began)
+            return slot
+    try:
+        join_line(self, waiter, began, limit != 0)
+        if waiter.fate == WAITING and not waiter.wait(until(began, limit)):
+            leave_line(self, waiter, True)
+    except BaseException:
+        # Interrupted; what it has been handed meanwhile goes on.
+        give_up(self, waiter)
+        raise
+    served = served_slot(self, waiter)
+    return <PyObject *> served          # the pool holds it
+
+
+@cython.final
+@cython.freelist(16)
+cdef class Lease:
+    """What `Pool.connection` returns: a resource for the time of a `with` block."""
+
+    cdef Pool pool
+    cdef Slot slot
+    cdef uint64_t number
+    cdef int64_t limit
+
+    def __enter__(self):
+        if self.slot is not None:
+            raise RuntimeError("this context manager is in use; call connection() for each block")
+        self.slot = <Slot> borrow(self.pool, self.limit)
+        self.number = self.slot.lease
+        return self.slot.resource
+
+    def __exit__(self, kind, error, traceback):
+        cdef Slot slot = self.slot
+        cdef Pool pool = self.pool
+        cdef bint done = False
+        self.slot = None
+        if kind is None and pool.forks == forks_so_far:
+            mutex_enter(&pool.mutex)
+            # Otherwise the block has released it, and somebody else may have it.
+            if slot.doing == BORROWED and slot.lease == self.number:
+                done = put_back(pool, <PyObject *> slot, stamp_now(&pool.moment))
+            mutex_leave(&pool.mutex)
+            if done:
+                return
+        give_back(pool, slot, self.number, kind is not None and is_broken_by(pool, kind), kind is not None)
+
+    def __repr__(self):
+        return f"<connection of {self.pool!r}>"
+
+
+cdef bint is_broken_by(Pool pool, object kind) except -1:
+    """Whether a block that raised that leaves nothing that could be vouched for."""
+    return not issubclass(kind, Exception) or (pool.reset is None and pool.validate is None)
+
+
+cdef int give_back(Pool self, Slot slot, uint64_t lease, bint discard, bint suspect) except -1:
+    """End a lease, the long way; of one that has ended before, nothing."""
+    cdef Doing doing = take_back(self, slot, lease, CLOSING if discard else CLEANING, suspect)
+    cdef bint clean
+    if doing == BORROWED:
+        return 0
+    if doing == CLEANING:
+        try:
+            clean = is_clean(self, slot.resource, suspect)
+        except BaseException:
+            condemn(self, slot)
+            close_slot(self, slot)
+            raise
+        if not clean:
+            condemn(self, slot)
+        elif keep(self, slot):
+            return 0
+    return close_slot(self, slot)
+
+
+cdef bint is_clean(Pool self, object resource, bint suspect) except -1:
+    """Whether the next borrower may have it."""
+    if self.reset is not None:
+        try:
+            self.reset(resource)
+        except Exception:
+            log_failure(self.name, "reset")
+            return False
+    return not suspect or self.validate is None or is_valid(self.validate, resource)
+
+
+cdef bint is_valid(object validate, object resource) except -1:
+    try:
+        return bool(validate(resource))
+    except Exception:
+        return False        # it says in its own way that it does not work
+
+
+cdef int close_slot(Pool self, Slot slot) except -1:
+    cdef object error = None
+    try:
+        if self.destroy is not None:
+            self.destroy(slot.resource)
+    except Exception as failure:
+        error = failure
+    finally:
+        was_closed(self, slot, error)
+    return 0
+
+
+cdef int close_all(Pool self, Line *leaving) except -1:
+    """What has been idle, one after the other; if that is interrupted, the rest is left to the crew."""
+    cdef Slot slot
+    try:
+        while leaving.first != NULL:
+            slot = <Slot> leaving.first
+            line_remove(leaving, <PyObject *> slot)
+            close_slot(self, slot)
+    finally:
+        leave_to_workers(self, leaving)
+    return 0
+
+
+cdef bint watch(Pool self, int64_t end, bint for_filling) except -1:
+    """Wait until the pool is filled up to `min_size`, or empty. False if the time is over first."""
+    cdef ThreadWaiter waiter
+    while True:
+        waiter = ThreadWaiter()
+        self.watchers.append(waiter)
+        try:
+            # It is told of what comes after this look.
+            if (is_filled(self) or self.closed) if for_filling else is_empty(self):
+                return True
+            if fine_now() >= end:
+                return False
+            waiter.wait(end)
+        finally:
+            if waiter in self.watchers:
+                self.watchers.remove(waiter)
+
+
+# ---------------------------------------------------------------------- what the crew's threads do
+
+def work(reference):
+    """Do what there is to do for a pool. It is not kept alive while functions of its user run."""
+    cdef Pool pool
+    cdef Slot slot
+    cdef bint called = True
+    while True:
+        pool = reference()
+        if pool is None:
+            return
+        slot = next_job(pool, called)
+        called = False
+        if slot is None:
+            return
+        create, validate, destroy = pool.create, pool.validate, pool.destroy
+        pool = None
+        if slot.doing == OPENING:
+            open_slot(reference, slot, create, destroy)
+        elif slot.doing == CHECKING:
+            check_slot(reference, slot, validate, destroy)
+        else:
+            error = None
+            try:
+                if destroy is not None:
+                    destroy(slot.resource)
+            except BaseException as failure:
+                error = failure
+            pool = reference()
+            if pool is not None:
+                was_closed(pool, slot, error)
+        # Nothing of it stays in this frame when it rests.
+        slot = create = validate = destroy = error = None
+
+
+cdef int open_slot(object reference, Slot slot, object create, object destroy) except -1:
+    cdef object resource = None, error = None
+    cdef Pool pool
+    try:
+        resource = create()
+    except BaseException as failure:
+        error = failure
+    pool = reference()
+    if pool is None:
+        if error is None:
+            destroy_quietly(destroy, resource, None)
+        return 0
+    if error is None and type(resource) is CoroutineType:
+        resource.close()
+        error = TypeError(f"create of {describe(pool)} returned a coroutine; for these use AsyncPool")
+    elif error is None:
+        error = fault_of(pool, resource)
+    if error is not None:
+        was_not_opened(pool, slot, error)
+    elif not was_opened(pool, slot, resource):
+        close_slot(pool, slot)
+    return 0
+
+
+cdef int check_slot(object reference, Slot slot, object validate, object destroy) except -1:
+    cdef Pool pool
+    cdef bint valid = False
+    try:
+        valid = is_valid(validate, slot.resource)
+    except BaseException:
+        pass        # of a thread that nobody else interrupts: as good as any other error
+    pool = reference()
+    if pool is None:
+        destroy_quietly(destroy, slot.resource, None)
+    elif not was_checked(pool, slot, valid):
+        close_slot(pool, slot)
+    return 0
+
+
+cdef int destroy_quietly(object destroy, object resource, object name) except -1:
+    try:
+        if destroy is not None:
+            destroy(resource)
+    except Exception:
+        log_failure(name, "destroy")
+    return 0
