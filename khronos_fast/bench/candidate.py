@@ -1,7 +1,7 @@
 """Whoever wants to take part, with what every kind of contender has in common: a package that is found, or is missing.
 
 Kinds differ in what is measured of them: `contender` has the caches, `memoizer` the memoizing decorators,
-`matcher` what tells whether a key is selected by a pattern.
+`matcher` what tells whether a key is selected by a pattern, `pooler` the pools.
 """
 
 import importlib
@@ -79,14 +79,15 @@ def find(
     gil_before = gil_enabled()
     try:
         package = importlib.import_module(candidate.module)
+        # Asked for here, as it may be imported only now.
+        if candidate.requires is not None and not hasattr(package, candidate.requires):
+            return Missing(candidate, f"{candidate.module} has no {candidate.requires}")
     except ModuleNotFoundError as error:
         if error.name == candidate.module:
             return Missing(candidate, "not installed")
         return Missing(candidate, f"does not import: {error}")
     except Exception as error:  # whatever a broken build raises must not stop the others
         return Missing(candidate, f"does not import: {type(error).__name__}: {error}")
-    if candidate.requires is not None and not hasattr(package, candidate.requires):
-        return Missing(candidate, f"{candidate.module} has no {candidate.requires}")
     switched = gil_enabled() and not gil_before
     return found(candidate, package, _version(candidate, package), switched)
 

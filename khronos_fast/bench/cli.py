@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from khronos_fast.bench import contenders, groups, matchers, memoizers
+from khronos_fast.bench import contenders, groups, matchers, memoizers, poolers
 from khronos_fast.bench.candidate import Found, Missing
 from khronos_fast.bench.compare import LEGEND as LEGEND_OF_CHANGE
 from khronos_fast.bench.compare import NOTHING, CompareError, Earlier, comparisons, read_earlier
@@ -16,6 +16,7 @@ from khronos_fast.bench.matcher import look_for_matcher
 from khronos_fast.bench.memoizer import look_for_memoizer
 from khronos_fast.bench.outputs import OutputError, check_plot, check_writable, write
 from khronos_fast.bench.plot import plot
+from khronos_fast.bench.pooler import look_for_pooler
 from khronos_fast.bench.progress import progress
 from khronos_fast.bench.report import Report
 from khronos_fast.bench.request_log import LogError, RequestLog, default_log, read_log
@@ -24,11 +25,13 @@ from khronos_fast.bench.selection import Chosen, SelectionError, select
 from khronos_fast.bench.settings import FULL, QUICK, Settings
 from khronos_fast.bench.summary import (
     LEGEND,
+    details_of,
     heading,
     list_contenders,
     list_groups,
     list_matchers,
     list_memoizers,
+    list_poolers,
     table_of,
 )
 from khronos_fast.bench.tables import print_table
@@ -37,8 +40,8 @@ DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 EXAMPLES = """\
 examples:
-  python -m khronos_fast.bench --quick                    everything, in about a minute
-  python -m khronos_fast.bench --only memory              one group, in full (all: about ten minutes)
+  python -m khronos_fast.bench --quick                    everything, in about two minutes
+  python -m khronos_fast.bench --only memory              one group, in full (all: ten to fifteen minutes)
   python -m khronos_fast.bench --only memory/get-hit --only memory/scaling
   python -m khronos_fast.bench --only hit-ratio --trace requests.txt.gz
   python -m khronos_fast.bench --json before.json         keep a run ...
@@ -63,6 +66,7 @@ def main(argv: Sequence[str] | None = None, settings: Settings | None = None) ->
         print_table(list_contenders(report), sys.stdout)
         print_table(list_memoizers(report), sys.stdout)
         print_table(list_matchers(report), sys.stdout)
+        print_table(list_poolers(report), sys.stdout)
         return DONE
     try:
         chosen, earlier, log = _check(arguments, settings)
@@ -138,6 +142,7 @@ def _look_for_contenders(*, quick: bool) -> Report:
     found: list[Found | Missing] = [look_for(contender) for contender in contenders.ALL]
     found += [look_for_memoizer(memoizer) for memoizer in memoizers.ALL]
     found += [look_for_matcher(matcher) for matcher in matchers.ALL]
+    found += [look_for_pooler(pooler) for pooler in poolers.ALL]
     return Report(
         quick=quick,
         present=[one for one in found if isinstance(one, Found)],
@@ -149,6 +154,9 @@ def _print(report: Report, earlier: Earlier | None) -> None:
     print(heading(report), LEGEND, sep="\n\n", end="\n\n")
     for measured in report.measured:
         print_table(table_of(measured), sys.stdout)
+        details = details_of(measured)
+        if details is not None:
+            print_table(details, sys.stdout)
     if earlier is not None:
         tables = list(comparisons(report.measured, earlier))
         print(LEGEND_OF_CHANGE.format(name=earlier.name) if tables else NOTHING, end="\n\n")

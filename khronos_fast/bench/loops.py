@@ -16,6 +16,8 @@ Loop = Callable[[Iterable[Any], int, dict[str, object]], int]
 """(keys, passes, the names that the statement uses) -> nanoseconds."""
 LoopMaker = Callable[[str, Iterable[str], str], Loop]
 """(statement, the names that it uses, what it calls a key) -> the loop that times it."""
+CoroutineLoop = Callable[[Iterable[Any], int, dict[str, object]], Coroutine[Any, Any, int]]
+"""The same as a coroutine function, for tasks that run it side by side."""
 Run = Callable[[Coroutine[Any, Any, int]], int]
 """Runs a coroutine in an event loop until it is done."""
 
@@ -57,12 +59,24 @@ def awaiting_loop(
 
     Entering the event loop and leaving it is therefore not timed, and it costs a key what the plain loop costs.
     """
-    function = _function(_TIMED, statement, names, depth=3, target=target, define="async def")
+    loop = coroutine_loop(statement, names, target, clock)
 
     def run_it(keys: Iterable[Any], passes: int, values: dict[str, object]) -> int:
-        return run(function(keys, passes, clock, **values))
+        return run(loop(keys, passes, values))
 
     return run_it
+
+
+def coroutine_loop(
+    statement: str, names: Iterable[str], target: str = "key", clock: Clock = time.perf_counter_ns
+) -> CoroutineLoop:
+    """The same loop as a coroutine, which something else is to run."""
+    function = _function(_TIMED, statement, names, depth=3, target=target, define="async def")
+
+    def make(keys: Iterable[Any], passes: int, values: dict[str, object]) -> Coroutine[Any, Any, int]:
+        return cast("Coroutine[Any, Any, int]", function(keys, passes, clock, **values))
+
+    return make
 
 
 def miss_counter(
@@ -80,10 +94,15 @@ def miss_counter(
 
 def read_through(calls: Calls, on_miss: str | None = None) -> str:
     """The contender's statement that reads a key and, on a miss, sets it (or does what it is told)."""
+    return put_in(calls.read_through, ON_MISS, on_miss or calls.set)
+
+
+def put_in(statement: str, gap: str, filling: str) -> str:
+    """The statement with other statements where it has a gap, a line of its own, and indented like it."""
     lines = []
-    for line in calls.read_through.splitlines():
+    for line in statement.splitlines():
         margin = line[: len(line) - len(line.lstrip())]
-        lines.append(indent(on_miss or calls.set, margin) if line.strip() == ON_MISS else line)
+        lines.append(indent(filling, margin) if line.strip() == gap else line)
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from khronos_fast.bench import contenders, matchers, memoizers
+from khronos_fast.bench import contenders, matchers, memoizers, poolers
 from khronos_fast.bench.candidate import Candidate, Found, Missing
 from khronos_fast.bench.machine import describe_machine
 from khronos_fast.bench.ratios import Ratio, all_ratios
@@ -16,7 +16,7 @@ from khronos_fast.bench.rounds import Outcome
 from khronos_fast.bench.workload import Workload
 
 FORMAT = 1
-CANDIDATES: tuple[Candidate, ...] = (*contenders.ALL, *memoizers.ALL, *matchers.ALL)
+CANDIDATES: tuple[Candidate, ...] = (*contenders.ALL, *memoizers.ALL, *matchers.ALL, *poolers.ALL)
 OURS = tuple(candidate.name for candidate in CANDIDATES if candidate.ours)
 
 
@@ -96,7 +96,15 @@ def _results(measured: Measured) -> Iterator[dict[str, object]]:
             "min": min(samples),
             "max": max(samples),
             "samples": samples,
+            **_details(measured, contender),
         }
+
+
+def _details(measured: Measured, contender: str) -> dict[str, object]:
+    details = measured.outcome.details
+    if details is None or contender not in details.rows:
+        return {}
+    return {"details": dict(zip(details.columns, map(_finite, details.rows[contender]), strict=True))}
 
 
 def _ratios(measured: Measured) -> Iterator[dict[str, object]]:

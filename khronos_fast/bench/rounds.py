@@ -38,10 +38,20 @@ BeginRound = Callable[[int], float]
 
 
 @dataclass(slots=True)
+class Details:
+    """Further figures of the same contenders: a table of their own, and in the JSON beside the samples."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[float, ...]]
+
+
+@dataclass(slots=True)
 class Outcome:
     """What came out of one workload."""
 
     samples: dict[str, list[float]] = field(default_factory=dict)
+    details: Details | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

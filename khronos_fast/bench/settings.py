@@ -38,6 +38,13 @@ class Settings:
     thread_counts: tuple[int, ...] = (1, 2, 4)
     thread_sample_ns: int = 200 * MILLISECOND
     """Many times the interpreter's switch interval (5 ms), or threads would just run one after the other."""
+    pool_sample_ns: int = 100 * MILLISECOND
+    """So short that a few borrowers who are overtaken until the end are more than a hundredth of all waits."""
+    spike_borrowers: int = 50
+    spike_connect: float = 0.15
+    """Seconds that a connection takes to open."""
+    spike_runs: int = 3
+    """Some rivals open all connections one after the other, which takes seven seconds each time."""
 
 
 FULL = Settings()
@@ -56,4 +63,5 @@ QUICK = Settings(
     footprint_entries=200_000,
     footprint_runs=1,
     thread_sample_ns=100 * MILLISECOND,
+    spike_runs=1,
 )

@@ -3,11 +3,12 @@
 import statistics
 from collections.abc import Sequence
 
-from khronos_fast.bench import contenders, matchers, memoizers
+from khronos_fast.bench import contenders, matchers, memoizers, poolers
 from khronos_fast.bench.candidate import Candidate, Found
 from khronos_fast.bench.globs import Shape
 from khronos_fast.bench.machine import describe_machine, gil_text
 from khronos_fast.bench.memoizer import Kind
+from khronos_fast.bench.pooler import HELD
 from khronos_fast.bench.ratios import paired, spread
 from khronos_fast.bench.report import OURS, Measured, Report
 from khronos_fast.bench.settings import Settings
@@ -68,6 +69,19 @@ def table_of(measured: Measured) -> Table:
     table.notes += outcome.notes
     table.notes += [f"failed: {name}: {reason}" for name, reason in outcome.failed.items()]
     table.notes += [f"left out: {', '.join(names)} ({reason})" for reason, names in _by_reason(outcome.left_out)]
+    return table
+
+
+def details_of(measured: Measured) -> Table | None:
+    """The table of further figures, where a workload has any."""
+    details = measured.outcome.details
+    if details is None or not details.rows:
+        return None
+    table = Table(f"{measured.full_name}: {details.title}", ["contender", *details.columns])
+    for number, (contender, figures) in enumerate(details.rows.items()):
+        if contender in OURS:
+            table.ours.add(number)
+        table.rows.append([contender, *(f"{figure:,.2f}" for figure in figures)])
     return table
 
 
@@ -144,6 +158,30 @@ def list_matchers(report: Report) -> Table:
             ]
         )
     return table
+
+
+def list_poolers(report: Report) -> Table:
+    """The same for pools."""
+    versions = _versions(report)
+    table = Table("Pools", ["pool", "version", "remark", "for", "called as", "as a block"], numbers=False)
+    for number, pooler in enumerate(poolers.ALL):
+        if pooler.ours:
+            table.ours.add(number)
+        table.rows.append(
+            [
+                pooler.name,
+                versions.get(pooler.name, "-"),
+                pooler.remark,
+                pooler.face.value,
+                _in_one_line(pooler.cycle),
+                _in_one_line(pooler.block),
+            ]
+        )
+    return table
+
+
+def _in_one_line(call: str) -> str:
+    return "; ".join(map(str.strip, call.replace(HELD, "...").splitlines())).replace(":; ", ": ")
 
 
 def _versions(report: Report) -> dict[str, str]:

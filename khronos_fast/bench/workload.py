@@ -9,6 +9,7 @@ from khronos_fast.bench.contenders import FLOOR
 from khronos_fast.bench.globs import Shape
 from khronos_fast.bench.matcher import PresentMatcher
 from khronos_fast.bench.memoizer import Kind, PresentMemoizer
+from khronos_fast.bench.pooler import Face, PresentPooler
 from khronos_fast.bench.request_log import RequestLog
 from khronos_fast.bench.rounds import Outcome, Tick
 from khronos_fast.bench.settings import Settings
@@ -36,6 +37,10 @@ class Context:
     def matchers(self, shape: Shape) -> list[PresentMatcher]:
         """The matchers that take globs of this kind."""
         return [one for one in self.present if isinstance(one, PresentMatcher) and shape in one.contender.shapes]
+
+    def poolers(self, face: Face) -> list[PresentPooler]:
+        """The pools that serve threads, or tasks."""
+        return [one for one in self.present if isinstance(one, PresentPooler) and face is one.contender.face]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,10 @@ def tiny() -> Settings:
         hit_ratio_runs=2,
         thread_counts=(1, 2),
         thread_sample_ns=100_000,
+        pool_sample_ns=1_000_000,
+        spike_borrowers=8,
+        spike_connect=0.01,
+        spike_runs=2,
     )
 
 

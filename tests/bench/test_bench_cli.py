@@ -54,6 +54,20 @@ WORKLOADS = {
         "index-bytes-10",
         "index-bytes-1",
     },
+    "pool": {
+        "acquire",
+        "with",
+        "async-acquire",
+        "async-with",
+        "contended-threads",
+        "contended-tasks",
+        "contended-threads-zero-hold",
+        "contended-tasks-zero-hold",
+        "spike-threads",
+        "spike-threads-cold",
+        "spike-tasks",
+        "spike-tasks-cold",
+    },
     "hit-ratio": {"size-1%", "size-10%"},
     "threads": {"get-1", "get-2", "mixed-1", "mixed-2"},
 }
@@ -81,11 +95,11 @@ def test_everything_with_every_rival_there_is(tiny, tmp_path, capsys, small_log)
 
     rows = {(row["group"], row["workload"], row["contender"]): row for row in report["results"]}
     for row in rows.values():
-        rounds = tiny.footprint_runs if row["unit"] == "bytes" else tiny.rounds
+        rounds = {"bytes": tiny.footprint_runs, "opened": tiny.spike_runs}.get(row["unit"], tiny.rounds)
         assert len(row["samples"]) == rounds
         assert row["median"] == statistics.median(row["samples"])
         assert (row["min"], row["max"]) == (min(row["samples"]), max(row["samples"]))
-        assert row["unit"] in ("ns", "µs", "bytes", "%", "M/s")
+        assert row["unit"] in ("ns", "µs", "bytes", "%", "M/s", "cycles/s", "opened")
     assert ("memory", "get-hit", "khronos_fast (ttl)") in rows
     assert ("memory", "get-hit", "khronos_fast (no ttl)") in rows
     ratio = next(
@@ -96,6 +110,9 @@ def test_everything_with_every_rival_there_is(tiny, tmp_path, capsys, small_log)
     pairs = [rows["memory", "get-hit", name]["samples"] for name in ("dict", "khronos_fast (ttl)")]
     assert ratio["samples"] == [theirs / ours for theirs, ours in zip(*pairs, strict=True)]
     assert ratio["ratio"] == statistics.median(ratio["samples"])
+    assert "\npool/contended-threads: ms that a borrower waited" in out
+    waits = rows["pool", "contended-threads", "queue.SimpleQueue"]["details"]
+    assert set(waits) == {"mean", "p50", "p99", "max", "p99/mean", "fewest turns"}
 
 
 @pytest.mark.usefixtures("no_rivals", "no_rich")
@@ -107,6 +124,8 @@ def test_with_no_rival_and_no_rich(tiny, capsys, tmp_path):
     assert "missing: theine (not installed)" in out
     assert "missing: async-lru (not installed)" in out
     assert "missing: google-re2 (not installed)" in out
+    assert "missing: SQLAlchemy (not installed)" in out
+    assert "missing: psycopg-pool (not installed)" in out
     assert "* khronos_fast (ttl)" in out
     assert "cachebox LRUCache" not in out
     report = json.loads(json_file.read_text())
@@ -193,6 +212,8 @@ def test_list(capsys):
     assert "functools.lru_cache(maxsize=size)" in out
     assert "pattern/invalidate-prefix" in out
     assert "glob.filter(keys)" in out
+    assert "pool/contended-tasks-zero-hold" in out
+    assert "psycopg AsyncConnectionPool" in out
     assert "delete_many(lambda key: key.startswith(prefix))" in out
     assert platform.python_version() in out
 
@@ -207,7 +228,7 @@ def test_help_helps_with_examples(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "memroy"], "no group 'memroy'; there are memory, memo, pattern, hit-ratio, threads"),
+        (["--only", "memroy"], "no group 'memroy'; there are memory, memo, pattern, pool, hit-ratio, threads"),
         (["--only", "memory/gethit"], "no workload 'memory/gethit'; there are memory/get-hit, memory/subscript-hit"),
         (["--only", "memory/"], "no workload 'memory/'"),
         (["--rounds", "0"], "at least 1"),

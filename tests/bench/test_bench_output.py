@@ -14,8 +14,8 @@ from khronos_fast.bench.plot import plot
 from khronos_fast.bench.plot.drawing import LEFT
 from khronos_fast.bench.progress import PlainLines, progress
 from khronos_fast.bench.report import CANDIDATES, Measured, Report
-from khronos_fast.bench.rounds import Outcome
-from khronos_fast.bench.summary import heading, table_of
+from khronos_fast.bench.rounds import Details, Outcome
+from khronos_fast.bench.summary import details_of, heading, table_of
 from khronos_fast.bench.tables import Table, plain_table, print_table, rich_is_wanted
 from khronos_fast.bench.units import NANOSECONDS, PERCENT
 from khronos_fast.bench.workload import Workload
@@ -63,6 +63,29 @@ def test_the_notes_name_who_failed_and_who_was_left_out():
     }
     notes = table_of(measured(SAMPLES, notes=["taken off"], **outcome)).notes
     assert notes == ["taken off", "failed: bad: ValueError: no", "left out: one, two (has no cache[key])"]
+
+
+DETAILS = Details("ms that a borrower waited", ("mean", "p99/mean"), {"dict": (1.5, float("inf")), OURS: (1234.567, 1)})
+
+
+def test_further_figures_are_a_table_of_their_own():
+    table = details_of(measured(SAMPLES, details=DETAILS))
+    assert table is not None
+    assert table.title == "memory/get-hit: ms that a borrower waited"
+    assert table.columns == ["contender", "mean", "p99/mean"]
+    assert table.rows == [["dict", "1.50", "inf"], [OURS, "1,234.57", "1.00"]]
+    assert table.ours == {1}
+    assert details_of(measured(SAMPLES)) is None
+    assert details_of(measured({}, details=replace(DETAILS, rows={}))) is None
+
+
+def test_further_figures_are_in_the_json_beside_the_samples():
+    ours, theirs, other = json.loads(
+        report(measured({OURS: [1.0], "dict": [2.0], "x": [3.0]}, details=DETAILS)).as_json()
+    )["results"]
+    assert ours["details"] == {"mean": 1234.567, "p99/mean": 1}
+    assert theirs["details"] == {"mean": 1.5, "p99/mean": None}
+    assert "details" not in other
 
 
 def test_the_heading_says_who_switched_the_gil_on():

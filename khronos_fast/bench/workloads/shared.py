@@ -7,8 +7,7 @@ loop's cost stays in the figure: threads run their loops at the same time, and w
 import contextlib
 import math
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from textwrap import indent
 from typing import Any
@@ -19,6 +18,7 @@ from khronos_fast.bench.keys import make_keys, make_values, shuffled
 from khronos_fast.bench.loops import timed_loop
 from khronos_fast.bench.machine import gil_enabled
 from khronos_fast.bench.rounds import Case, Outcome, interleave
+from khronos_fast.bench.together import in_threads
 from khronos_fast.bench.workload import Context
 
 READS_PER_WRITE = 9
@@ -63,30 +63,13 @@ class Crew:
 
     def sample(self, _loop_ns: float) -> float:
         """Millions of operations a second, from the first thread's start to the last one's end."""
-        barrier = threading.Barrier(len(self._shares))
-        spans: list[tuple[int, int]] = []
-        errors: list[BaseException] = []
 
-        def work(share: Sequence[Any]) -> None:
-            try:
-                # Each thread has its own bound methods; the lock, where there is one, is everybody's.
-                names = {**self._present.names(self._cache), "lock": self._names["lock"]}
-                barrier.wait()
-                start = time.perf_counter_ns()
-                self._loop(share, self._passes, names)
-                spans.append((start, time.perf_counter_ns()))
-            except BaseException as error:  # it has to cross to the thread that reports it
-                errors.append(error)
-                barrier.abort()
+        def prepare(share: Sequence[Any]) -> Callable[[], object]:
+            # Each thread has its own bound methods; the lock, where there is one, is everybody's.
+            names = {**self._present.names(self._cache), "lock": self._names["lock"]}
+            return lambda: self._loop(share, self._passes, names)
 
-        threads = [threading.Thread(target=work, args=(share,), daemon=True) for share in self._shares]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if errors:
-            raise next((error for error in errors if not isinstance(error, threading.BrokenBarrierError)), errors[0])
-        wall = max(end for _, end in spans) - min(start for start, _ in spans)
+        wall = in_threads(prepare, self._shares)
         return self._operations * self._passes / wall * 1_000
 
     def close(self) -> None:
