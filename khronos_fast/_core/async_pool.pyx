@@ -65,6 +65,7 @@ from khronos_fast._core.pool_state cimport (
     is_empty,
     is_filled,
     is_finalizing,
+    is_lent,
     join_line,
     keep,
     leave_line,
@@ -85,6 +86,7 @@ from khronos_fast._core.pool_state cimport (
     was_closed,
     was_not_opened,
     was_opened,
+    worker_gone,
 )
 from khronos_fast._core.slab cimport NEVER
 
@@ -155,8 +157,6 @@ cdef class AsyncPool(PoolState):
     2
     """
 
-    cdef object loop
-
     def __init__(
         self, create, *, destroy=None, validate=None, reset=None, min_size=2, max_size=10, acquire_timeout=5.0,
         idle_timeout=30.0, max_lifetime=None, max_waiting=None, validate_after_idle=0.5, on_event=None, name=None,
@@ -201,6 +201,9 @@ cdef class AsyncPool(PoolState):
         if timeout is not LEFT_OUT:
             parse_seconds(timeout, "timeout", True, True)
         return lease
+
+    def _worker_gone(self):
+        worker_gone(self)
 
     async def warm(self, timeout=LEFT_OUT):
         """Open resources up to `min_size`, all at a time, and return when they are open. As `Pool.warm`."""
@@ -259,11 +262,10 @@ cdef class AsyncPool(PoolState):
     __class_getitem__ = classmethod(GenericAlias)
 
     cdef object new_crew(self):
-        return TaskCrew(self, work, self.loop)
+        return TaskCrew(self, work)
 
-    cdef int call_workers(self, Py_ssize_t count) except -1:
-        self.crew.call(count)
-        return 0
+    cdef bint call_workers(self, Py_ssize_t count) except -1:
+        return self.crew.call(count)
 
     cdef int set_alarm(self, int64_t due) except -1:
         self.crew.set_alarm(max(0, due - fine_now()) / 1e9)
@@ -284,8 +286,9 @@ cdef object bind(AsyncPool self):
                 f"{describe(self)} belongs to another event loop, which is still open; make one AsyncPool for each loop"
             )
         forget(self)
+        self.crew = self.new_crew()
+    self.crew.loop = loop
     self.loop = loop
-    self.crew = self.new_crew()
     return loop
 
 
@@ -329,7 +332,7 @@ cdef class Borrowing:
     def throw(self, *error):
         """Raise an error where it waits, or at its beginning; as `coroutine.throw`."""
         if self.state == CREATED:
-            self.state = CLOSED
+            finish(self)
             return nothing().throw(*error)
         if self.state != ENTERED:
             refuse_to_go_on(self)
@@ -360,7 +363,7 @@ cdef class Borrowing:
         return "acquire"
 
     def __dealloc__(self):
-        if self.state == CREATED:
+        if self.state == CREATED and not is_finalizing():
             warn_never_awaited(AsyncPool.acquire)
 
     def __repr__(self):
@@ -382,6 +385,8 @@ cdef Borrowing new_borrowing(AsyncPool pool, object timeout, AsyncLease lease):
 cdef inline void finish(Borrowing self) noexcept:
     self.state = CLOSED
     self.inner = None
+    if self.lease is not None and self.lease.slot is None:
+        self.lease.entered = False
     self.lease = None
     self.pool = None
 
@@ -512,21 +517,27 @@ cdef class AsyncLease:
     cdef Slot slot
     cdef uint64_t number
     cdef object timeout
+    cdef bint entered
 
     def __aenter__(self):
-        if self.slot is not None:
+        if self.entered:
             raise RuntimeError("this context manager is in use; call connection() for each block")
-        return new_borrowing(self.pool, self.timeout, self)
+        borrowing = new_borrowing(self.pool, self.timeout, self)
+        self.entered = True
+        return borrowing
 
     def __aexit__(self, kind, error, traceback):
         cdef Slot slot = self.slot
         cdef AsyncPool pool = self.pool
         cdef bint done = False
+        if slot is None:
+            return DONE
         self.slot = None
+        self.entered = False
         if kind is None and pool.forks == forks_so_far:
             mutex_enter(&pool.mutex)
             # Otherwise the block has released it, and somebody else may have it.
-            if slot.doing == BORROWED and slot.lease == self.number:
+            if is_lent(pool, slot, self.number):
                 done = put_back(pool, <PyObject *> slot, stamp_now(&pool.moment))
             mutex_leave(&pool.mutex)
             if done:
@@ -587,9 +598,9 @@ cdef int give_back(AsyncPool self, Slot slot, uint64_t lease, bint discard, bint
         close_later(self, slot)
     elif doing == CLOSING:
         close_later(self, slot)
-    elif doing == BORROWED:
-        return 0
-    return attend(self, fine_now())
+    elif doing != BORROWED:
+        attend(self, fine_now())
+    return 0
 
 
 @cython.final
@@ -695,8 +706,9 @@ async def work(reference):
         elif slot.doing == CLEANING:
             if not slot.suspect:
                 validate = None
+            name = pool.name
             pool = None
-            await clean_slot(reference, slot, reset, validate, destroy)
+            await clean_slot(reference, slot, reset, validate, destroy, name)
         else:
             pool = None
             await close_slot(reference, slot, destroy)
@@ -737,46 +749,58 @@ async def open_slot(reference, Slot slot, create, destroy):
 async def check_slot(reference, Slot slot, validate, destroy):
     cdef AsyncPool pool
     cdef bint valid = False
-    interrupt = None
     try:
         valid = bool(await call(validate, slot.resource))
     except Exception:
         pass            # it says in its own way that it does not work
-    except BaseException as failure:
-        interrupt = failure
+    except BaseException:
+        pool = reference()
+        if pool is not None and not was_checked(pool, slot, False):
+            close_later(pool, slot)
+        raise
     pool = reference()
     if pool is None:
         await close_orphan(slot.resource, destroy)
     elif not was_checked(pool, slot, valid):
         pool = None
         await close_slot(reference, slot, destroy)
-    if interrupt is not None:
-        raise interrupt
 
 
-async def clean_slot(reference, Slot slot, reset, validate, destroy):
+async def clean_slot(reference, Slot slot, reset, validate, destroy, name):
     cdef AsyncPool pool
     cdef bint clean = False
-    interrupt = None
     try:
-        if reset is not None:
-            await call(reset, slot.resource)
-        clean = validate is None or bool(await call(validate, slot.resource))
-    except Exception:
-        log_failure(None, "reset or validate")
-    except BaseException as failure:
-        interrupt = failure
+        clean = await is_clean(slot.resource, reset, validate, name)
+    except BaseException:
+        pool = reference()
+        if pool is not None:
+            condemn(pool, slot)
+            close_later(pool, slot)
+        raise
     pool = reference()
     if pool is None:
         await close_orphan(slot.resource, destroy)
-    else:
-        if not clean:
-            condemn(pool, slot)
-        if not clean or not keep(pool, slot):
-            pool = None
-            await close_slot(reference, slot, destroy)
-    if interrupt is not None:
-        raise interrupt
+        return
+    if not clean:
+        condemn(pool, slot)
+    elif keep(pool, slot):
+        return
+    pool = None
+    await close_slot(reference, slot, destroy)
+
+
+async def is_clean(resource, reset, validate, name):
+    """Whether the next borrower may have it."""
+    if reset is not None:
+        try:
+            await call(reset, resource)
+        except Exception:
+            log_failure(name, "reset")
+            return False
+    try:
+        return validate is None or bool(await call(validate, resource))
+    except Exception:
+        return False
 
 
 async def close_slot(reference, Slot slot, destroy):

@@ -44,6 +44,7 @@ from khronos_fast._core.pool_state cimport (
     is_empty,
     is_filled,
     is_finalizing,
+    is_lent,
     join_line,
     keep,
     leave_line,
@@ -285,11 +286,11 @@ cdef class Pool(PoolState):
     cdef object new_crew(self):
         return Crew(self, work)
 
-    cdef int call_workers(self, Py_ssize_t count) except -1:
+    cdef bint call_workers(self, Py_ssize_t count) except -1:
         # Where no thread can be had, whoever caused the work does it.
         for _ in range(self.crew.call(count)):
             work(weakref.ref(self))
-        return 0
+        return True
 
     cdef int set_alarm(self, int64_t due) except -1:
         self.crew.set_alarm(max(0, due - fine_now()) / 1e9)
@@ -396,11 +397,17 @@ cdef class Lease:
     cdef Slot slot
     cdef uint64_t number
     cdef int64_t limit
+    cdef bint entered
 
     def __enter__(self):
-        if self.slot is not None:
+        if self.entered:
             raise RuntimeError("this context manager is in use; call connection() for each block")
-        self.slot = <Slot> borrow(self.pool, self.limit)
+        self.entered = True
+        try:
+            self.slot = <Slot> borrow(self.pool, self.limit)
+        except BaseException:
+            self.entered = False
+            raise
         self.number = self.slot.lease
         return self.slot.resource
 
@@ -408,11 +415,14 @@ cdef class Lease:
         cdef Slot slot = self.slot
         cdef Pool pool = self.pool
         cdef bint done = False
+        if slot is None:
+            return
         self.slot = None
+        self.entered = False
         if kind is None and pool.forks == forks_so_far:
             mutex_enter(&pool.mutex)
             # Otherwise the block has released it, and somebody else may have it.
-            if slot.doing == BORROWED and slot.lease == self.number:
+            if is_lent(pool, slot, self.number):
                 done = put_back(pool, <PyObject *> slot, stamp_now(&pool.moment))
             mutex_leave(&pool.mutex)
             if done:

@@ -70,6 +70,7 @@ cdef class Slot(Link):
     cdef bint suspect           # its borrower failed: it is validated as well when it is cleaned
     cdef uint64_t lease         # the number of the borrower who has it, or had it last
     cdef uint64_t epoch         # drains there had been when it was opened
+    cdef uint64_t generation    # of the pool, to which it belongs
     cdef int64_t since          # when what it is doing began
     cdef int64_t expires        # its longest life ends
 
@@ -77,6 +78,7 @@ cdef class Slot(Link):
 cdef class Waiter(Link):
     cdef Fate fate
     cdef Slot slot
+    cdef uint64_t generation    # of the pool, in whose line it waits
     cdef int64_t since
 
     cdef int wake(self) except -1
@@ -84,7 +86,11 @@ cdef class Waiter(Link):
 
 cdef class PoolState:
     cdef Mutex mutex
+    # A pool begins anew in a forked child, and an AsyncPool in another event loop. What belongs to an earlier
+    # generation and turns up later, a lease or a job, changes nothing.
+    cdef uint64_t generation
     cdef long forks             # there had been when it began
+    cdef object loop            # in which the resources of an AsyncPool live
     # Options, as they were given.
     cdef readonly object name
     cdef object create, destroy, validate, reset, on_event
@@ -98,6 +104,7 @@ cdef class PoolState:
     cdef Py_ssize_t size        # open, whatever they are doing
     cdef Line idle              # in the order in which they were given back
     cdef Line openings          # in the order in which they began
+    cdef Line checks            # being validated, in the order in which that began
     cdef Line jobs              # slots that wait for a job
     cdef Line line              # who waits
     cdef Py_ssize_t borrowed, checking, closing
@@ -125,7 +132,7 @@ cdef class PoolState:
     cdef object __weakref__
 
     cdef object new_crew(self)
-    cdef int call_workers(self, Py_ssize_t count) except -1
+    cdef bint call_workers(self, Py_ssize_t count) except -1
     cdef int set_alarm(self, int64_t due) except -1
 
 
@@ -191,6 +198,11 @@ cdef inline PyObject *take_idle(PoolState self, int64_t now) noexcept:
     return slot
 
 
+cdef inline bint is_lent(PoolState self, Slot slot, uint64_t lease) noexcept:
+    """Whether that lease is still that of the slot."""
+    return slot.doing == BORROWED and slot.lease == lease and slot.generation == self.generation
+
+
 cdef inline bint is_surplus(PoolState self, PyObject *slot, int64_t now) noexcept:
     """Whether a resource is to be closed rather than kept."""
     return (
@@ -236,6 +248,7 @@ cdef void end_fill(PoolState self) noexcept
 cdef bint is_filled(PoolState self) noexcept
 cdef int leave_to_workers(PoolState self, Line *leaving) except -1
 cdef Slot next_job(PoolState self, bint called)
+cdef int worker_gone(PoolState self) except -1
 cdef object fault_of(PoolState self, object resource)
 cdef bint was_opened(PoolState self, Slot slot, object resource) except -1
 cdef int was_not_opened(PoolState self, Slot slot, object error) except -1

@@ -79,6 +79,9 @@ cdef class Slot(Link):
 cdef class Waiter(Link):
     """A borrower in the line."""
 
+    def __cinit__(self, *_):
+        self.fate = LEFT
+
     cdef int wake(self) except -1:
         """It has been served or refused: let it go on."""
         return 0
@@ -100,9 +103,8 @@ cdef class PoolState:
     cdef object new_crew(self):
         """Who works for it, in this process."""
 
-    cdef int call_workers(self, Py_ssize_t count) except -1:
-        """There are jobs for that many workers."""
-        return 0
+    cdef bint call_workers(self, Py_ssize_t count) except -1:
+        """There are jobs for that many workers. False if none can be had."""
 
     cdef int set_alarm(self, int64_t due) except -1:
         """Call `look_again` at that time, by the fine clock."""
@@ -309,7 +311,7 @@ cdef void serve(PoolState self, int64_t now, Line *woken) noexcept:
         elif now - (<Slot> slot).since <= self.validate_after:
             line_remove(&self.idle, slot)
             serve_first(self, slot, now, woken)
-        elif self.checking < self.line.count:
+        elif self.checking - count_late(self, &self.checks, now) < self.line.count:
             line_remove(&self.idle, slot)
             self.checking += 1
             give_job(self, slot, TO_CHECK, now)
@@ -337,7 +339,7 @@ cdef void reap(PoolState self, int64_t now) noexcept:
 cdef Py_ssize_t openings_to_begin(PoolState self, int64_t now) noexcept:
     """How many openings are wanted and allowed, beside those under way."""
     cdef Py_ssize_t room = self.max_size - self.size - self.openings.count
-    cdef Py_ssize_t young, needed, at_once, wanted = 0, fill = 0
+    cdef Py_ssize_t young, checking, needed, at_once, wanted = 0, fill = 0
     if room <= 0 or self.closed or (self.line.first == NULL and not self.filling and not self.replacing):
         return 0
     if self.not_before != NEVER and now < self.not_before:
@@ -346,13 +348,14 @@ cdef Py_ssize_t openings_to_begin(PoolState self, int64_t now) noexcept:
         fill = self.min_size - (self.size - self.closing) - self.openings.count
         if fill <= 0 and self.min_size <= self.size - self.closing:
             self.replacing = False
-    young = self.openings.count - count_late(self, now)
-    needed = self.line.count - self.checking - young
+    young = self.openings.count - count_late(self, &self.openings, now)
+    checking = self.checking - count_late(self, &self.checks, now)
+    needed = self.line.count - checking - young
     if needed > 0:
         at_once = max(1, self.min_size - self.size) - young
         wanted = max(0, min(needed, at_once))
         if wanted < needed and young + wanted < self.size:
-            wanted += count_entitled(self, self.checking + young + wanted, self.size - young - wanted, now)
+            wanted += count_entitled(self, checking + young + wanted, self.size - young - wanted, now)
     return min(room, max(wanted, fill))
 
 
@@ -360,13 +363,21 @@ cdef int64_t lateness(PoolState self) noexcept:
     return max(<int64_t> LATE, 2 * self.usual)
 
 
-cdef Py_ssize_t count_late(PoolState self, int64_t now) noexcept:
-    cdef PyObject *slot = self.openings.first
+cdef Py_ssize_t count_late(PoolState self, Line *jobs, int64_t now) noexcept:
+    cdef PyObject *slot = jobs.first
     cdef Py_ssize_t count = 0
     while slot != NULL and now - (<Slot> slot).since >= lateness(self):
         count += 1
         slot = (<Slot> slot).next
     return count
+
+
+cdef int64_t next_late(PoolState self, Line *jobs, int64_t now) noexcept:
+    """When the next one is late; NEVER if none can be."""
+    cdef PyObject *slot = jobs.first
+    while slot != NULL and now - (<Slot> slot).since >= lateness(self):
+        slot = (<Slot> slot).next
+    return NEVER if slot == NULL else (<Slot> slot).since + lateness(self)
 
 
 cdef PyObject *waiter_at(PoolState self, Py_ssize_t place) noexcept:
@@ -395,7 +406,7 @@ cdef Py_ssize_t count_entitled(PoolState self, Py_ssize_t place, Py_ssize_t most
 cdef int64_t next_due(PoolState self, int64_t now) noexcept:
     """When something is due although nobody does anything; NEVER if nothing is."""
     cdef int64_t due = NEVER
-    cdef Py_ssize_t i, _i, late, young
+    cdef Py_ssize_t i, young
     cdef PyObject *slot
     cdef PyObject *waiter
     if self.closed:
@@ -404,18 +415,15 @@ cdef int64_t next_due(PoolState self, int64_t now) noexcept:
         if self.not_before != NEVER and now < self.not_before:
             due = self.not_before
         elif self.line.first != NULL and self.called == 0:      # who has been called looks again by itself
-            late = count_late(self, now)
-            young = self.openings.count - late
-            if young > 0:
-                slot = self.openings.first
-                for _ in range(late):
-                    slot = (<Slot> slot).next
-                due = (<Slot> slot).since + lateness(self)
+            young = self.openings.count - count_late(self, &self.openings, now)
+            due = next_late(self, &self.openings, now)
             if young < self.size:
-                waiter = waiter_at(self, self.checking + young)
+                waiter = waiter_at(self, self.checking - count_late(self, &self.checks, now) + young)
                 if waiter != NULL:
                     due = min(due, entitled_at(self, waiter))
             due = max(due, now + SOON)
+    if self.line.first != NULL:
+        due = min(due, next_late(self, &self.checks, now))
     if self.idle_timeout != NEVER and self.size - self.closing > self.min_size:
         # What gets idle from now on is due later than that.
         due = min(due, (now if self.idle.first == NULL else (<Slot> self.idle.first).since) + self.idle_timeout)
@@ -450,7 +458,7 @@ cdef int attend(PoolState self, int64_t now) except -1:
     """Have done what is to be done, now and later."""
     cdef Py_ssize_t wanted
     cdef int64_t due
-    cdef bint sooner
+    cdef bint sooner, called
     mutex_enter(&self.mutex)
     wanted = self.jobs.count + openings_to_begin(self, now) - self.called
     if wanted > 0:
@@ -461,7 +469,14 @@ cdef int attend(PoolState self, int64_t now) except -1:
         self.alarm = due
     mutex_leave(&self.mutex)
     if wanted > 0:
-        self.call_workers(wanted)
+        called = False
+        try:
+            called = self.call_workers(wanted)
+        finally:
+            if not called:
+                mutex_enter(&self.mutex)
+                self.called = max(0, self.called - wanted)
+                mutex_leave(&self.mutex)
     if sooner:
         self.set_alarm(due)
     return 0
@@ -517,9 +532,12 @@ cdef int join_line(PoolState self, Waiter waiter, int64_t now, bint patient) exc
     )
     if full:
         self.rejected += 1
-    elif not self.closed:
+    elif self.closed:
+        waiter.fate = REFUSED
+    else:
         waiter.since = now
         waiter.fate = WAITING
+        waiter.generation = self.generation
         line_append(&self.line, <PyObject *> waiter)
         serve(self, now, &woken)
         if not patient and waiter.fate == WAITING:
@@ -545,7 +563,7 @@ cdef Fate leave_line(PoolState self, Waiter waiter, bint out_of_time) except *:
     mutex_enter(&self.mutex)
     if waiter.fate == WAITING:
         waiter.fate = LEFT
-        if self.forks == forks_so_far:      # else the line is that of the parent
+        if waiter.generation == self.generation and self.forks == forks_so_far:
             line_remove(&self.line, <PyObject *> waiter)
             self.waited += now - waiter.since
             if out_of_time:
@@ -624,7 +642,7 @@ cdef Doing take_back(PoolState self, Slot slot, uint64_t lease, Doing doing, bin
     if self.forks != forks_so_far:
         return BORROWED
     mutex_enter(&self.mutex)
-    if slot.doing != BORROWED or slot.lease != lease:
+    if not is_lent(self, slot, lease):
         mutex_leave(&self.mutex)
         return BORROWED
     used = now - slot.since
@@ -652,26 +670,34 @@ cdef bint keep(PoolState self, Slot slot) except -1:
     cdef bint kept
     cdef int64_t now = fine_now()
     mutex_enter(&self.mutex)
-    kept = settle(self, <PyObject *> slot, now, &woken)
+    kept = is_of_now(self, slot) and settle(self, <PyObject *> slot, now, &woken)
     mutex_leave(&self.mutex)
     follow_up(self, &woken, now)
     return kept
 
 
+cdef bint is_of_now(PoolState self, Slot slot) noexcept:
+    """In the mutex: whether a slot belongs to the pool as it is now."""
+    return slot.generation == self.generation and self.forks == forks_so_far
+
+
 cdef void condemn(PoolState self, Slot slot) noexcept:
     """It has been given back, and is not fit to be kept: it is closing from now on."""
     mutex_enter(&self.mutex)
-    slot.doing = CLOSING
-    self.closing += 1
+    if is_of_now(self, slot):
+        slot.doing = CLOSING
+        self.closing += 1
     mutex_leave(&self.mutex)
 
 
 cdef int close_later(PoolState self, Slot slot) except -1:
     """It is closing, and nobody does it yet."""
+    cdef int64_t now = fine_now()
     mutex_enter(&self.mutex)
-    give_job(self, <PyObject *> slot, TO_CLOSE, fine_now())
+    if is_of_now(self, slot):
+        give_job(self, <PyObject *> slot, TO_CLOSE, now)
     mutex_leave(&self.mutex)
-    return 0
+    return attend(self, now)
 
 
 cdef int give_up(PoolState self, Waiter waiter) except -1:
@@ -680,11 +706,14 @@ cdef int give_up(PoolState self, Waiter waiter) except -1:
     cdef Slot slot = waiter.slot
     cdef bint kept = True
     cdef int64_t now
-    if leave_line(self, waiter, False) != SERVED or self.forks != forks_so_far:
+    if leave_line(self, waiter, False) != SERVED:
         return 0
     slot = waiter.slot
     now = fine_now()
     mutex_enter(&self.mutex)
+    if not is_of_now(self, slot):
+        mutex_leave(&self.mutex)
+        return 0
     self.borrowed -= 1
     self.acquired -= 1
     kept = settle(self, <PyObject *> slot, now, &woken)
@@ -713,11 +742,14 @@ cdef Slot next_job(PoolState self, bint called):
         # TO_CHECK is followed by CHECKING, and so on.
         slot.doing = <Doing> (slot.doing + 1)
         slot.since = now
+        if slot.doing == CHECKING:
+            line_append(&self.checks, <PyObject *> slot)
     elif openings_to_begin(self, now) > 0:
         slot = fresh
         slot.doing = OPENING
         slot.since = now
         slot.epoch = self.epoch
+        slot.generation = self.generation
         line_append(&self.openings, <PyObject *> slot)
     mutex_leave(&self.mutex)
     if slot is not fresh:
@@ -736,6 +768,9 @@ cdef bint was_opened(PoolState self, Slot slot, object resource) except -1:
         grow(self, 2 * self.room)
     slot.resource = resource
     mutex_enter(&self.mutex)
+    if not is_of_now(self, slot):
+        mutex_leave(&self.mutex)
+        return False
     line_remove(&self.openings, <PyObject *> slot)
     self.usual = took if self.usual == 0 else self.usual + (took - self.usual) // 4
     self.not_before = NEVER
@@ -761,6 +796,9 @@ cdef int was_not_opened(PoolState self, Slot slot, object error) except -1:
     cdef object _older
     cdef int64_t now = fine_now(), took = now - slot.since
     mutex_enter(&self.mutex)
+    if not is_of_now(self, slot):
+        mutex_leave(&self.mutex)
+        return 0
     _older, self.last_error = self.last_error, error     # dropped outside
     line_remove(&self.openings, <PyObject *> slot)
     slot.doing = GONE
@@ -774,6 +812,14 @@ cdef int was_not_opened(PoolState self, Slot slot, object error) except -1:
     tell(self, "create_failed", None, error, took)
     changed(self, &woken, now)
     return 0
+
+
+cdef int worker_gone(PoolState self) except -1:
+    """A worker has been cancelled, maybe before it has looked."""
+    mutex_enter(&self.mutex)
+    self.called = max(0, self.called - 1)
+    mutex_leave(&self.mutex)
+    return attend(self, fine_now())
 
 
 cdef object fault_of(PoolState self, object resource):
@@ -797,6 +843,10 @@ cdef bint was_checked(PoolState self, Slot slot, bint valid) except -1:
     cdef bint kept = False
     cdef int64_t now = fine_now()
     mutex_enter(&self.mutex)
+    if not is_of_now(self, slot):
+        mutex_leave(&self.mutex)
+        return False
+    line_remove(&self.checks, <PyObject *> slot)
     self.checking -= 1
     if valid:
         kept = settle(self, <PyObject *> slot, now, &woken)
@@ -818,6 +868,10 @@ cdef int was_closed(PoolState self, Slot slot, object error) except -1:
     if error is not None:
         log_failure(self.name, "destroy", error)
     mutex_enter(&self.mutex)
+    if not is_of_now(self, slot):
+        slot.doing = GONE
+        mutex_leave(&self.mutex)
+        return 0
     table_remove(self, <PyObject *> resource)
     slot.doing = GONE
     self.closing -= 1
@@ -839,6 +893,7 @@ cdef int look_again(PoolState self) except -1:
     mutex_enter(&self.mutex)
     self.alarm = NEVER
     reap(self, now)
+    serve(self, now, &woken)
     mutex_leave(&self.mutex)
     return follow_up(self, &woken, now)
 
@@ -974,7 +1029,8 @@ cdef void empty(PoolState self) noexcept:
     for i in range(self.room):
         self.table[i].resource = NULL
         self.table[i].slot = NULL
-    self.idle = self.openings = self.jobs = self.line = Line(NULL, NULL, 0)
+    self.generation += 1
+    self.idle = self.openings = self.checks = self.jobs = self.line = Line(NULL, NULL, 0)
     self.size = self.borrowed = self.checking = self.closing = self.called = 0
     self.alarm = self.not_before = NEVER
     self.back_off = 0
@@ -1009,8 +1065,9 @@ cdef int start_in_child(PoolState self) except -1:
         while is_starting(&self.forks):
             pass
         return 0
-    of_parent = self.slots, self.watchers, self.crew
+    of_parent = self.slots, self.watchers, self.crew, self.loop
     self.slots, self.watchers, self.crew = fresh
+    self.loop = None
     mutex_renew(&self.mutex)
     empty(self)
     self.filling = 0

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 class TaskCrew:
     """The tasks of one pool, in one event loop."""
 
-    def __init__(self, pool: Any, work: Callable[..., Coroutine[Any, Any, None]], loop: Any = None) -> None:
+    def __init__(self, pool: Any, work: Callable[..., Coroutine[Any, Any, None]]) -> None:
         self._pool = weakref.ref(pool)
         self._work = work
         self._label = "khronos_fast pool" if pool.name is None else f"khronos_fast pool {pool.name}"
         self._context = contextvars.copy_context()
-        self.loop: asyncio.AbstractEventLoop | None = loop
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -70,7 +70,16 @@ class TaskCrew:
         assert self.loop is not None
         task = self.loop.create_task(function(*arguments), name=self._label, context=self._context.copy())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # an interrupt, which the loop has raised; nobody else is going to ask for it
+            return
+        pool = self._pool()
+        if pool is not None and self.loop is not None and not self.loop.is_closed():
+            pool._worker_gone()
 
     def _begin_closing(self, destroy: Callable[[Any], Any], resources: list[Any]) -> None:
         for resource in resources:
