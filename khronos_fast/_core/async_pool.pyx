@@ -8,8 +8,9 @@ from asyncio import _get_running_loop as running_loop
 from types import GenericAlias
 
 from khronos_fast._core.errors import WrongLoop
-from khronos_fast._core.pool_events import log_failure, log_unreturned
+from khronos_fast._core.pool_events import log_unreturned
 from khronos_fast._core.pool_tasks import TaskCrew
+from khronos_fast._core.task_jobs import work
 
 cimport cython
 from cpython.object cimport PyObject
@@ -34,12 +35,10 @@ from khronos_fast._core.forks cimport count_forks, forks_so_far
 from khronos_fast._core.mutex cimport mutex_enter, mutex_leave
 from khronos_fast._core.pool_state cimport (
     BORROWED,
-    CHECKING,
     CLEANING,
     CLOSING,
     GONE,
     LEFT,
-    OPENING,
     TO_CLEAN,
     TO_CLOSE,
     WAITING,
@@ -54,14 +53,13 @@ from khronos_fast._core.pool_state cimport (
     borrowed_slot,
     change_sizes,
     close_later,
-    condemn,
     configure,
     describe,
     end_fill,
-    fault_of,
     find_slot,
     forget,
     give_up,
+    is_broken_by,
     is_empty,
     is_filled,
     is_finalizing,
@@ -72,7 +70,6 @@ from khronos_fast._core.pool_state cimport (
     leave_to_workers,
     look,
     look_again,
-    next_job,
     put_back,
     refuse_if_closed,
     retire_all,
@@ -82,10 +79,6 @@ from khronos_fast._core.pool_state cimport (
     take_idle,
     tell_acquired,
     timeout_error,
-    was_checked,
-    was_closed,
-    was_not_opened,
-    was_opened,
     worker_gone,
 )
 from khronos_fast._core.slab cimport NEVER
@@ -583,11 +576,6 @@ cdef Done DONE = Done()
 
 # ---------------------------------------------------------------------- giving back
 
-cdef bint is_broken_by(AsyncPool pool, object kind) except -1:
-    """Whether a block that raised that leaves nothing that could be vouched for."""
-    return not issubclass(kind, Exception) or (pool.reset is None and pool.validate is None)
-
-
 cdef int give_back(AsyncPool self, Slot slot, uint64_t lease, bint discard, bint suspect) except -1:
     """End a lease, the long way; of one that has ended before, nothing."""
     cdef Doing wish = TO_CLOSE if discard else TO_CLEAN if suspect or self.reset is not None else CLEANING
@@ -679,149 +667,3 @@ async def watch(AsyncPool pool, loop, int64_t limit, bint for_filling):
                 timer.cancel()
             if waiter in pool.watchers:
                 pool.watchers.remove(waiter)
-
-
-# ---------------------------------------------------------------------- what the crew's tasks do
-
-async def work(reference):
-    """Do what there is to do for a pool. It is not kept alive while functions of its user run."""
-    cdef AsyncPool pool
-    cdef Slot slot
-    cdef bint called = True
-    while True:
-        pool = reference()
-        if pool is None:
-            return
-        slot = next_job(pool, called)
-        called = False
-        if slot is None:
-            return
-        create, validate, reset, destroy = pool.create, pool.validate, pool.reset, pool.destroy
-        if slot.doing == OPENING:
-            pool = None
-            await open_slot(reference, slot, create, destroy)
-        elif slot.doing == CHECKING:
-            pool = None
-            await check_slot(reference, slot, validate, destroy)
-        elif slot.doing == CLEANING:
-            if not slot.suspect:
-                validate = None
-            name = pool.name
-            pool = None
-            await clean_slot(reference, slot, reset, validate, destroy, name)
-        else:
-            pool = None
-            await close_slot(reference, slot, destroy)
-        slot = create = validate = reset = destroy = None
-
-
-async def call(function, *arguments):
-    """Call a function and, if what it returns is awaitable, await that."""
-    result = function(*arguments)
-    return await result if hasattr(result, "__await__") else result
-
-
-async def open_slot(reference, Slot slot, create, destroy):
-    cdef AsyncPool pool
-    resource = error = None
-    try:
-        # A resource may be awaitable as well: what a coroutine function has returned is not awaited once more.
-        resource = await call(create)
-    except BaseException as failure:
-        error = failure
-    pool = reference()
-    if pool is None:
-        if error is None and destroy is not None:
-            await close_orphan(resource, destroy)
-    else:
-        if error is None:
-            error = fault_of(pool, resource)
-        if error is not None:
-            was_not_opened(pool, slot, error)
-        elif not was_opened(pool, slot, resource):
-            pool = None
-            await close_slot(reference, slot, destroy)
-    if error is not None and not isinstance(error, Exception):
-        # Of a loop that comes to its end, or an interrupt: not for the pool.
-        raise error
-
-
-async def check_slot(reference, Slot slot, validate, destroy):
-    cdef AsyncPool pool
-    cdef bint valid = False
-    try:
-        valid = bool(await call(validate, slot.resource))
-    except Exception:
-        pass            # it says in its own way that it does not work
-    except BaseException:
-        pool = reference()
-        if pool is not None and not was_checked(pool, slot, False):
-            close_later(pool, slot)
-        raise
-    pool = reference()
-    if pool is None:
-        await close_orphan(slot.resource, destroy)
-    elif not was_checked(pool, slot, valid):
-        pool = None
-        await close_slot(reference, slot, destroy)
-
-
-async def clean_slot(reference, Slot slot, reset, validate, destroy, name):
-    cdef AsyncPool pool
-    cdef bint clean = False
-    try:
-        clean = await is_clean(slot.resource, reset, validate, name)
-    except BaseException:
-        pool = reference()
-        if pool is not None:
-            condemn(pool, slot)
-            close_later(pool, slot)
-        raise
-    pool = reference()
-    if pool is None:
-        await close_orphan(slot.resource, destroy)
-        return
-    if not clean:
-        condemn(pool, slot)
-    elif keep(pool, slot):
-        return
-    pool = None
-    await close_slot(reference, slot, destroy)
-
-
-async def is_clean(resource, reset, validate, name):
-    """Whether the next borrower may have it."""
-    if reset is not None:
-        try:
-            await call(reset, resource)
-        except Exception:
-            log_failure(name, "reset")
-            return False
-    try:
-        return validate is None or bool(await call(validate, resource))
-    except Exception:
-        return False
-
-
-async def close_slot(reference, Slot slot, destroy):
-    cdef AsyncPool pool
-    error = None
-    try:
-        if destroy is not None:
-            await call(destroy, slot.resource)
-    except BaseException as failure:
-        error = failure
-    pool = reference()
-    if pool is not None:
-        was_closed(pool, slot, error)
-    if error is not None and not isinstance(error, Exception):
-        raise error
-
-
-async def close_orphan(resource, destroy):
-    """The pool is no more."""
-    try:
-        if destroy is not None:
-            await call(destroy, resource)
-    except Exception:
-        log_failure(None, "destroy")

@@ -5,10 +5,11 @@ Borrowers that have to wait park at a lock of their own. What a pool does by its
 
 import weakref
 from _thread import TIMEOUT_MAX, allocate_lock
-from types import CoroutineType, GenericAlias
+from types import GenericAlias
 
 from khronos_fast._core.pool_crew import Crew
 from khronos_fast._core.pool_events import log_failure, log_unreturned
+from khronos_fast._core.thread_jobs import work
 
 cimport cython
 from cpython.object cimport PyObject
@@ -20,10 +21,8 @@ from khronos_fast._core.forks cimport count_forks, forks_so_far
 from khronos_fast._core.mutex cimport mutex_enter, mutex_leave
 from khronos_fast._core.pool_state cimport (
     BORROWED,
-    CHECKING,
     CLEANING,
     CLOSING,
-    OPENING,
     WAITING,
     Doing,
     Line,
@@ -36,11 +35,10 @@ from khronos_fast._core.pool_state cimport (
     change_sizes,
     condemn,
     configure,
-    describe,
     end_fill,
-    fault_of,
     find_slot,
     give_up,
+    is_broken_by,
     is_empty,
     is_filled,
     is_finalizing,
@@ -52,7 +50,6 @@ from khronos_fast._core.pool_state cimport (
     line_remove,
     look,
     look_again,
-    next_job,
     put_back,
     refuse_if_closed,
     retire_all,
@@ -62,12 +59,9 @@ from khronos_fast._core.pool_state cimport (
     take_idle,
     tell_acquired,
     timeout_error,
-    was_checked,
-    was_closed,
-    was_not_opened,
-    was_opened,
 )
 from khronos_fast._core.slab cimport NEVER
+from khronos_fast._core.thread_jobs cimport close_slot, destroy_quietly, is_valid
 
 clock_setup()
 count_forks()
@@ -433,11 +427,6 @@ cdef class Lease:
         return f"<connection of {self.pool!r}>"
 
 
-cdef bint is_broken_by(Pool pool, object kind) except -1:
-    """Whether a block that raised that leaves nothing that could be vouched for."""
-    return not issubclass(kind, Exception) or (pool.reset is None and pool.validate is None)
-
-
 cdef int give_back(Pool self, Slot slot, uint64_t lease, bint discard, bint suspect) except -1:
     """End a lease, the long way; of one that has ended before, nothing."""
     cdef Doing doing = take_back(self, slot, lease, CLOSING if discard else CLEANING, suspect)
@@ -469,25 +458,6 @@ cdef bint is_clean(Pool self, object resource, bint suspect) except -1:
     return not suspect or self.validate is None or is_valid(self.validate, resource)
 
 
-cdef bint is_valid(object validate, object resource) except -1:
-    try:
-        return bool(validate(resource))
-    except Exception:
-        return False        # it says in its own way that it does not work
-
-
-cdef int close_slot(Pool self, Slot slot) except -1:
-    cdef object error = None
-    try:
-        if self.destroy is not None:
-            self.destroy(slot.resource)
-    except Exception as failure:
-        error = failure
-    finally:
-        was_closed(self, slot, error)
-    return 0
-
-
 cdef int close_all(Pool self, Line *leaving) except -1:
     """What has been idle, one after the other; if that is interrupted, the rest is left to the crew."""
     cdef Slot slot
@@ -517,86 +487,3 @@ cdef bint watch(Pool self, int64_t end, bint for_filling) except -1:
         finally:
             if waiter in self.watchers:
                 self.watchers.remove(waiter)
-
-
-# ---------------------------------------------------------------------- what the crew's threads do
-
-def work(reference):
-    """Do what there is to do for a pool. It is not kept alive while functions of its user run."""
-    cdef Pool pool
-    cdef Slot slot
-    cdef bint called = True
-    while True:
-        pool = reference()
-        if pool is None:
-            return
-        slot = next_job(pool, called)
-        called = False
-        if slot is None:
-            return
-        create, validate, destroy = pool.create, pool.validate, pool.destroy
-        pool = None
-        if slot.doing == OPENING:
-            open_slot(reference, slot, create, destroy)
-        elif slot.doing == CHECKING:
-            check_slot(reference, slot, validate, destroy)
-        else:
-            error = None
-            try:
-                if destroy is not None:
-                    destroy(slot.resource)
-            except BaseException as failure:
-                error = failure
-            pool = reference()
-            if pool is not None:
-                was_closed(pool, slot, error)
-        # Nothing of it stays in this frame when it rests.
-        slot = create = validate = destroy = error = None
-
-
-cdef int open_slot(object reference, Slot slot, object create, object destroy) except -1:
-    cdef object resource = None, error = None
-    cdef Pool pool
-    try:
-        resource = create()
-    except BaseException as failure:
-        error = failure
-    pool = reference()
-    if pool is None:
-        if error is None:
-            destroy_quietly(destroy, resource, None)
-        return 0
-    if error is None and type(resource) is CoroutineType:
-        resource.close()
-        error = TypeError(f"create of {describe(pool)} returned a coroutine; for these use AsyncPool")
-    elif error is None:
-        error = fault_of(pool, resource)
-    if error is not None:
-        was_not_opened(pool, slot, error)
-    elif not was_opened(pool, slot, resource):
-        close_slot(pool, slot)
-    return 0
-
-
-cdef int check_slot(object reference, Slot slot, object validate, object destroy) except -1:
-    cdef Pool pool
-    cdef bint valid = False
-    try:
-        valid = is_valid(validate, slot.resource)
-    except BaseException:
-        pass        # of a thread that nobody else interrupts: as good as any other error
-    pool = reference()
-    if pool is None:
-        destroy_quietly(destroy, slot.resource, None)
-    elif not was_checked(pool, slot, valid):
-        close_slot(pool, slot)
-    return 0
-
-
-cdef int destroy_quietly(object destroy, object resource, object name) except -1:
-    try:
-        if destroy is not None:
-            destroy(resource)
-    except Exception:
-        log_failure(name, "destroy")
-    return 0

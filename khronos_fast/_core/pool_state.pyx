@@ -664,6 +664,11 @@ cdef Doing take_back(PoolState self, Slot slot, uint64_t lease, Doing doing, bin
     return doing
 
 
+cdef bint is_broken_by(PoolState self, object kind) except -1:
+    """Whether a block that raised an exception of that kind leaves nothing that could be vouched for."""
+    return not issubclass(kind, Exception) or (self.reset is None and self.validate is None)
+
+
 cdef bint keep(PoolState self, Slot slot) except -1:
     """It has been given back and is clean: it goes on to the next one. False where it is to be closed instead."""
     cdef Line woken = Line(NULL, NULL, 0)
