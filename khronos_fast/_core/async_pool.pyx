@@ -77,6 +77,7 @@ from khronos_fast._core.pool_state cimport (
     take_all_idle,
     take_back,
     take_idle,
+    tell,
     tell_acquired,
     timeout_error,
     worker_gone,
@@ -578,17 +579,16 @@ cdef Done DONE = Done()
 
 cdef int give_back(AsyncPool self, Slot slot, uint64_t lease, bint discard, bint suspect) except -1:
     """End a lease, the long way; of one that has ended before, nothing."""
+    cdef int64_t used = 0
+    cdef object resource = slot.resource
     cdef Doing wish = TO_CLOSE if discard else TO_CLEAN if suspect or self.reset is not None else CLEANING
-    cdef Doing doing = take_back(self, slot, lease, wish, suspect)
-    if doing == CLEANING:
-        if keep(self, slot):
-            return 0
+    cdef Doing doing = take_back(self, slot, lease, wish, suspect, &used)
+    if doing == BORROWED:
+        return 0
+    if doing == CLOSING or (doing == CLEANING and not keep(self, slot)):
         close_later(self, slot)
-    elif doing == CLOSING:
-        close_later(self, slot)
-    elif doing != BORROWED:
-        attend(self, fine_now())
-    return 0
+    attend(self, fine_now())
+    return tell(self, "released", resource, None, used)
 
 
 @cython.final

@@ -57,6 +57,7 @@ from khronos_fast._core.pool_state cimport (
     take_all_idle,
     take_back,
     take_idle,
+    tell,
     tell_acquired,
     timeout_error,
 )
@@ -429,22 +430,29 @@ cdef class Lease:
 
 cdef int give_back(Pool self, Slot slot, uint64_t lease, bint discard, bint suspect) except -1:
     """End a lease, the long way; of one that has ended before, nothing."""
-    cdef Doing doing = take_back(self, slot, lease, CLOSING if discard else CLEANING, suspect)
-    cdef bint clean
+    cdef int64_t used = 0
+    cdef object resource = slot.resource
+    cdef Doing doing = take_back(self, slot, lease, CLOSING if discard else CLEANING, suspect, &used)
+    cdef bint kept = False
     if doing == BORROWED:
         return 0
-    if doing == CLEANING:
-        try:
-            clean = is_clean(self, slot.resource, suspect)
-        except BaseException:
+    try:
+        if doing == CLEANING:
+            if is_clean(self, resource, suspect):
+                kept = True         # also if it is interrupted, having kept it
+                kept = keep(self, slot)
+            else:
+                condemn(self, slot)
+            doing = CLOSING
+        # The hook may borrow it, if it can still be had.
+        tell(self, "released", resource, None, used)
+    except BaseException:
+        if not kept and doing == CLEANING:
             condemn(self, slot)
+        if not kept:
             close_slot(self, slot)
-            raise
-        if not clean:
-            condemn(self, slot)
-        elif keep(self, slot):
-            return 0
-    return close_slot(self, slot)
+        raise
+    return 0 if kept else close_slot(self, slot)
 
 
 cdef bint is_clean(Pool self, object resource, bint suspect) except -1:

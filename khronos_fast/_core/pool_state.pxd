@@ -238,7 +238,7 @@ cdef int tell_acquired(PoolState self, Slot slot, int64_t waited) except -1
 cdef object timeout_error(PoolState self, int64_t time)
 cdef int give_up(PoolState self, Waiter waiter) except -1
 cdef Slot borrowed_slot(PoolState self, object resource, uint64_t *lease)
-cdef Doing take_back(PoolState self, Slot slot, uint64_t lease, Doing doing, bint suspect) except *
+cdef Doing take_back(PoolState self, Slot slot, uint64_t lease, Doing doing, bint suspect, int64_t *used) except *
 cdef bint is_broken_by(PoolState self, object kind) except -1
 cdef bint keep(PoolState self, Slot slot) except -1
 cdef int close_later(PoolState self, Slot slot) except -1

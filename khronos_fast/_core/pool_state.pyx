@@ -505,10 +505,11 @@ cdef int tell(PoolState self, str kind, object resource, object error, int64_t t
 cdef int tell_acquired(PoolState self, Slot slot, int64_t waited) except -1:
     """A hook that is interrupted interrupts the borrower, who then does not get what it has been lent."""
     cdef uint64_t lease = slot.lease
+    cdef int64_t used = 0
     try:
         tell(self, "acquired", slot.resource, None, waited)
     except BaseException:
-        if take_back(self, slot, lease, TO_CLOSE, True) == TO_CLOSE:
+        if take_back(self, slot, lease, TO_CLOSE, True, &used) == TO_CLOSE:
             attend(self, fine_now())
         raise
     return 0
@@ -633,20 +634,20 @@ cdef Slot borrowed_slot(PoolState self, object resource, uint64_t *lease):
     return slot
 
 
-cdef Doing take_back(PoolState self, Slot slot, uint64_t lease, Doing doing, bint suspect) except *:
+cdef Doing take_back(PoolState self, Slot slot, uint64_t lease, Doing doing, bint suspect, int64_t *used) except *:
     """End a borrower's lease. What its slot does from now on: what was wished, or it is closed if it is not needed.
 
     BORROWED if the lease has ended before: then nothing has changed, somebody else may have it.
     """
-    cdef int64_t now = fine_now(), used = 0
+    cdef int64_t now = fine_now()
     if self.forks != forks_so_far:
         return BORROWED
     mutex_enter(&self.mutex)
     if not is_lent(self, slot, lease):
         mutex_leave(&self.mutex)
         return BORROWED
-    used = now - slot.since
-    self.used += used
+    used[0] = now - slot.since
+    self.used += used[0]
     self.borrowed -= 1
     if is_surplus(self, <PyObject *> slot, now):
         if now >= slot.expires:
@@ -660,7 +661,6 @@ cdef Doing take_back(PoolState self, Slot slot, uint64_t lease, Doing doing, bin
     if doing == TO_CLEAN or doing == TO_CLOSE:
         line_append(&self.jobs, <PyObject *> slot)
     mutex_leave(&self.mutex)
-    tell(self, "released", slot.resource, None, used)
     return doing
 
 
