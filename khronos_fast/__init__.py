@@ -1,4 +1,4 @@
-"""A compiled LRU + TTL cache, and memoizers on it, that cost what a dict look-up costs."""
+"""A compiled LRU + TTL cache, memoizers and a connection pool, for the hottest path of a program."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,23 @@ from khronos_fast._version import __version__
 if TYPE_CHECKING:
     from khronos_fast._core.async_pool import AsyncPool
     from khronos_fast._core.row import Row
+    from khronos_fast.databases import (
+        AsyncDatabase,
+        Database,
+        DatabaseStats,
+        DatabaseURLError,
+        Result,
+        TransactionError,
+    )
 
 __all__ = [
+    "AsyncDatabase",
     "AsyncPool",
     "CacheInfo",
     "CacheStats",
+    "Database",
+    "DatabaseStats",
+    "DatabaseURLError",
     "Glob",
     "KhronosError",
     "LoaderCycle",
@@ -42,7 +54,9 @@ __all__ = [
     "PoolStats",
     "PoolTimeout",
     "RemovalCause",
+    "Result",
     "Row",
+    "TransactionError",
     "WrongLoop",
     "__version__",
     "cache",
@@ -54,6 +68,12 @@ __all__ = [
 _LAZY = {
     "AsyncPool": "khronos_fast._core.async_pool",
     "Row": "khronos_fast._core.row",
+    "AsyncDatabase": "khronos_fast.databases",
+    "Database": "khronos_fast.databases",
+    "DatabaseStats": "khronos_fast.databases",
+    "DatabaseURLError": "khronos_fast.databases",
+    "Result": "khronos_fast.databases",
+    "TransactionError": "khronos_fast.databases",
 }
 
 

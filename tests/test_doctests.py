@@ -23,6 +23,15 @@ MODULES = {
     "khronos_fast._core.removal": 1,
     "khronos_fast._core.row": 2,
     "khronos_fast._core.stats": 1,
+    "khronos_fast.databases.async_database": 1,
+    "khronos_fast.databases.async_transaction": 1,
+    "khronos_fast.databases.database": 1,
+    "khronos_fast.databases.errors": 1,
+    "khronos_fast.databases.result": 1,
+    "khronos_fast.databases.statement": 1,
+    "khronos_fast.databases.stats": 1,
+    "khronos_fast.databases.transaction": 1,
+    "khronos_fast.databases.url": 1,
 }
 
 

@@ -55,6 +55,7 @@ from khronos_fast._core.pool_state cimport (
     close_later,
     configure,
     describe,
+    disown,
     end_fill,
     find_slot,
     forget,
@@ -244,6 +245,9 @@ cdef class AsyncPool(PoolState):
 
     def __del__(self):
         if self.create is None or is_finalizing():      # modules may be gone by then
+            return
+        if self.forks != forks_so_far:
+            disown(self)
             return
         self.crew.dismiss()
         resources = take_all_idle(self)

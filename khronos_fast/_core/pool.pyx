@@ -35,6 +35,7 @@ from khronos_fast._core.pool_state cimport (
     change_sizes,
     condemn,
     configure,
+    disown,
     end_fill,
     find_slot,
     give_up,
@@ -268,6 +269,9 @@ cdef class Pool(PoolState):
 
     def __del__(self):
         if self.create is None or is_finalizing():      # modules may be gone by then
+            return
+        if self.forks != forks_so_far:
+            disown(self)
             return
         self.crew.dismiss()
         for resource in take_all_idle(self):

@@ -263,6 +263,7 @@ cdef int begin_to_close(PoolState self) except -1
 cdef bint is_empty(PoolState self) noexcept
 cdef list take_all_idle(PoolState self)
 cdef int look(PoolState self) except -1
+cdef int disown(PoolState self) except -1
 cdef int refuse_if_closed(PoolState self) except -1
 cdef int tell(PoolState self, str kind, object resource, object error, int64_t time) except -1
 cdef str describe(PoolState self)

@@ -1014,8 +1014,6 @@ cdef list take_all_idle(PoolState self):
     """By one who takes a pool down that nobody refers to any more: what it has to close, and that is the last of it."""
     cdef list resources = []
     cdef PyObject *slot
-    if self.forks != forks_so_far:
-        return resources
     self.closed = True
     slot = self.idle.first
     while slot != NULL:
@@ -1082,6 +1080,12 @@ cdef int start_in_child(PoolState self) except -1:
     self.waited = self.used = 0
     end_start(&self.forks, forks_so_far)
     _of_parents.append(of_parent)
+    return 0
+
+
+cdef int disown(PoolState self) except -1:
+    """A pool of a parent that is dropped unused in its child."""
+    _of_parents.append((self.slots, self.watchers, self.crew, self.loop))
     return 0
 
 

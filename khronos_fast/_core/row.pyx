@@ -51,6 +51,7 @@ cdef class Columns:
 
 
 @cython.final
+@cython.collection_type("sequence")     # `match` takes it apart as one
 @cython.freelist(64)
 cdef class Row:
     """One row of a result: a sequence of its values, which `row["name"]` finds by the name of their column as well.
