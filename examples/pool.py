@@ -41,9 +41,8 @@ async def main() -> None:
             task.cancel()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         served = [answer for answer in answers if isinstance(answer, int)]
-        print(
-            f"{len(served)} served, {len(answers) - len(served)} cancelled, over {len(set(served))} connections, four at a time"
-        )
+        print(f"{len(served)} served, {len(answers) - len(served)} cancelled")
+        print(f"over {len(set(served))} connections, at most four at a time")
         stats = pool.stats()
         print(f"{stats.available} of {stats.size} connections are free again, nobody waits: {stats.waiting == 0}")
     print(f"closed: {pool.stats().size} open")
