@@ -19,7 +19,7 @@ from khronos_fast.databases.result import Result
 from khronos_fast.databases.statement import Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from khronos_fast._core.row import Row
     from khronos_fast.databases.engine import Engine
@@ -319,11 +319,8 @@ class Session(ABC):
             self.clean()
 
     def clean(self) -> None:
-        """Undo all that was done to the session; what can't be used any more is not `usable`. Never raises."""
-        try:
-            self.restore()
-        except Exception:
-            self._give_up()
+        """Undo all that was done to the session. What can't be used is not `usable`. Raises interrupts."""
+        self._insist(self.restore)
 
     def fail(self, error: BaseException) -> bool:
         """After a failure outside of a transaction's block. Return whether it is the refusal of a reader to write."""
@@ -334,13 +331,26 @@ class Session(ABC):
         return refusal
 
     def recover(self) -> None:
-        """After a failure: leave no transaction open; what can't be used any more is not `usable`. Never raises."""
+        """After a failure: leave no transaction open. What can't be used is not `usable`. Raises interrupts."""
+        self._insist(self._leave_transaction)
+
+    def _leave_transaction(self) -> None:
+        self.check()
+        if self.in_transaction:
+            self.rollback()
+
+    def _insist(self, step: Callable[[], None]) -> None:
+        """Whoever interrupts it, with Ctrl-C, finds it done all the same."""
         try:
-            self.check()
-            if self.in_transaction:
-                self.rollback()
+            step()
         except Exception:
             self._give_up()
+        except BaseException:
+            try:
+                step()
+            except BaseException:
+                self._give_up()
+            raise
 
     def _give_up(self) -> None:
         self.usable = False
