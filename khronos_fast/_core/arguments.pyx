@@ -44,7 +44,7 @@ cdef int64_t parse_seconds(object value, str name, bint unlimited, bint zero) ex
     try:
         seconds = value
     except OverflowError:
-        seconds = LONGEST
+        seconds = LONGEST if value > 0 else -1
     except TypeError:
         from datetime import timedelta
         if not isinstance(value, timedelta):

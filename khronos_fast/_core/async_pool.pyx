@@ -19,11 +19,12 @@ from libc.stdint cimport int64_t, uint64_t
 
 from khronos_fast._core.arguments cimport parse_seconds
 from khronos_fast._core.call_key cimport reraise
-from khronos_fast._core.clock cimport clock_setup, fine_now, stamp_now
+from khronos_fast._core.clock cimport clock_setup, fine_now
 from khronos_fast._core.coroutine cimport (
     PYGEN_RETURN,
     PyIter_Send,
     PyTypeObject,
+    forget_value,
     iternextfunc,
     raise_stop_iteration,
     sendfunc,
@@ -32,13 +33,11 @@ from khronos_fast._core.coroutine cimport (
     warn_never_awaited,
 )
 from khronos_fast._core.forks cimport count_forks, forks_so_far
-from khronos_fast._core.mutex cimport mutex_enter, mutex_leave
 from khronos_fast._core.pool_state cimport (
     BORROWED,
     CLEANING,
     CLOSING,
     GONE,
-    LEFT,
     TO_CLEAN,
     TO_CLOSE,
     WAITING,
@@ -50,38 +49,39 @@ from khronos_fast._core.pool_state cimport (
     attend,
     begin_to_close,
     begin_to_fill,
+    begin_to_watch,
+    borrow_at_once,
     borrowed_slot,
     change_sizes,
     close_later,
     configure,
     describe,
     disown,
+    end_at_once,
     end_fill,
-    find_slot,
+    end_watch,
     forget,
     give_up,
     is_broken_by,
     is_empty,
     is_filled,
     is_finalizing,
-    is_lent,
     join_line,
     keep,
     leave_line,
     leave_to_workers,
     look,
     look_again,
-    put_back,
     refuse_if_closed,
+    release_at_once,
     retire_all,
     served_slot,
     take_all_idle,
     take_back,
-    take_idle,
     tell,
     tell_acquired,
     timeout_error,
-    worker_gone,
+    uncall,
 )
 from khronos_fast._core.slab cimport NEVER
 
@@ -163,7 +163,6 @@ cdef class AsyncPool(PoolState):
             self, create, destroy, validate, reset, min_size, max_size, acquire_timeout, idle_timeout, max_lifetime,
             max_waiting, validate_after_idle, on_event, name,
         )
-        self.crew = self.new_crew()
 
     def acquire(self, timeout=LEFT_OUT):
         """Return a coroutine: a resource, which is the caller's until it is released. As `Pool.acquire`."""
@@ -171,18 +170,10 @@ cdef class AsyncPool(PoolState):
 
     def release(self, resource, discard=False):
         """Give a resource back, as `Pool.release`. Does not wait: the pool's tasks do the resetting and closing."""
-        cdef PyObject *found
         cdef Slot slot
         cdef uint64_t lease
-        cdef bint done = False
-        if discard is False and self.forks == forks_so_far:
-            mutex_enter(&self.mutex)
-            found = find_slot(self, <PyObject *> resource)
-            if found != NULL and (<Slot> found).doing == BORROWED:
-                done = put_back(self, found, stamp_now(&self.moment))
-            mutex_leave(&self.mutex)
-            if done:
-                return
+        if discard is False and release_at_once(self, <PyObject *> resource):
+            return
         discard = bool(discard)
         slot = borrowed_slot(self, resource, &lease)
         if slot is not None:
@@ -197,21 +188,25 @@ cdef class AsyncPool(PoolState):
             parse_seconds(timeout, "timeout", True, True)
         return lease
 
-    def _worker_gone(self):
-        worker_gone(self)
+    def _worker_gone(self, bint again):
+        uncall(self, 1)
+        if again:
+            attend(self, fine_now())
 
     async def warm(self, timeout=LEFT_OUT):
         """Open resources up to `min_size`, all at a time, and return when they are open. As `Pool.warm`."""
         cdef int64_t limit, began = fine_now()
+        cdef uint64_t generation
         limit = self.acquire_timeout if timeout is LEFT_OUT else parse_seconds(timeout, "timeout", True, False)
         loop = bind(self)
         refuse_if_closed(self)
+        generation = self.generation
         begin_to_fill(self)
         try:
             if not await watch(self, loop, limit, True):
                 raise timeout_error(self, fine_now() - began)
         finally:
-            end_fill(self)
+            end_fill(self, generation)
         refuse_if_closed(self)
 
     def resize(self, min_size, max_size):
@@ -244,10 +239,10 @@ cdef class AsyncPool(PoolState):
         await self.close()
 
     def __del__(self):
-        if self.create is None or is_finalizing():      # modules may be gone by then
-            return
         if self.forks != forks_so_far:
             disown(self)
+            return
+        if self.create is None or is_finalizing():      # modules may be gone by then
             return
         self.crew.dismiss()
         resources = take_all_idle(self)
@@ -265,9 +260,8 @@ cdef class AsyncPool(PoolState):
     cdef bint call_workers(self, Py_ssize_t count) except -1:
         return self.crew.call(count)
 
-    cdef int set_alarm(self, int64_t due) except -1:
-        self.crew.set_alarm(max(0, due - fine_now()) / 1e9)
-        return 0
+    cdef bint set_alarm(self, int64_t due) except -1:
+        return self.crew.set_alarm(max(0, due - fine_now()) / 1e9)
 
 
 cdef object bind(AsyncPool self):
@@ -363,6 +357,7 @@ cdef class Borrowing:
     def __dealloc__(self):
         if self.state == CREATED and not is_finalizing():
             warn_never_awaited(AsyncPool.acquire)
+        forget_value()
 
     def __repr__(self):
         return f"<coroutine object AsyncPool.acquire at {<size_t> <PyObject *> self:#x}>"
@@ -411,14 +406,15 @@ cdef object awaited(Borrowing self):
 cdef int step(Borrowing self, PyObject *sent, PyObject **result) except -1:
     """As PyIter_Send: PYGEN_RETURN or PYGEN_NEXT with a new reference, or an error."""
     cdef int outcome
+    cdef uint64_t number
     cdef Slot slot
     if self.state == CREATED and sent == <PyObject *> None:
         self.state = RUNNING
         try:
-            slot = take_now(self.pool)
+            slot = take_now(self.pool, &number)
             if slot is not None:
                 if self.lease is not None:
-                    fill_lease(self.lease, slot)
+                    fill_lease(self.lease, slot, number)
                 Py_INCREF(slot.resource)
                 result[0] = <PyObject *> slot.resource
                 finish(self)
@@ -458,25 +454,21 @@ cdef PyObject *iterate(Borrowing self) except? NULL:
 (<PyTypeObject *> Borrowing).tp_as_async.am_send = <sendfunc> step
 
 
-cdef Slot take_now(AsyncPool self):
+cdef Slot take_now(AsyncPool self, uint64_t *lease):
     """Lend what is idle; None if nothing is."""
-    cdef PyObject *slot
-    if self.loop is not running_loop() or self.forks != forks_so_far:
-        return None
-    mutex_enter(&self.mutex)
-    slot = take_idle(self, stamp_now(&self.moment))
-    mutex_leave(&self.mutex)
-    if slot == NULL:
-        return None
-    if self.on_event is not None:
-        tell_acquired(self, <Slot> slot, 0)
-    return <Slot> slot
+    cdef Slot slot = None
+    if self.loop is running_loop():
+        slot = borrow_at_once(self, lease)
+        if slot is not None and self.on_event is not None:
+            tell_acquired(self, slot, lease[0], 0)
+    return slot
 
 
 async def wait_in_line(AsyncPool pool, int64_t limit, AsyncLease lease):
     """Until it is served, or its time is over."""
     cdef TaskWaiter waiter
     cdef int64_t began = fine_now()
+    cdef uint64_t number
     cdef Slot slot
     loop = bind(pool)
     refuse_if_closed(pool)
@@ -488,6 +480,7 @@ async def wait_in_line(AsyncPool pool, int64_t limit, AsyncLease lease):
             if limit != NEVER:
                 timer = loop.call_later(limit / 1e9, run_out_of_time, waiter)
             await waiter.future
+        slot = served_slot(pool, waiter, &number)
     except BaseException:
         # Cancelled, mostly. What it has been handed meanwhile goes on.
         give_up(pool, waiter)
@@ -495,15 +488,16 @@ async def wait_in_line(AsyncPool pool, int64_t limit, AsyncLease lease):
     finally:
         if timer is not None:
             timer.cancel()
-    slot = served_slot(pool, waiter)
     if lease is not None:
-        fill_lease(lease, slot)
+        fill_lease(lease, slot, number)
     return slot.resource
 
 
 def run_out_of_time(TaskWaiter waiter):
-    if leave_line(waiter.pool, waiter, True) == LEFT:
-        settle_future(waiter.future)
+    try:
+        leave_line(waiter.pool, waiter, True)
+    finally:
+        settle_future(waiter.future)        # as it is if it has been served in this very moment
 
 
 @cython.final
@@ -527,19 +521,12 @@ cdef class AsyncLease:
     def __aexit__(self, kind, error, traceback):
         cdef Slot slot = self.slot
         cdef AsyncPool pool = self.pool
-        cdef bint done = False
         if slot is None:
             return DONE
         self.slot = None
         self.entered = False
-        if kind is None and pool.forks == forks_so_far:
-            mutex_enter(&pool.mutex)
-            # Otherwise the block has released it, and somebody else may have it.
-            if is_lent(pool, slot, self.number):
-                done = put_back(pool, <PyObject *> slot, stamp_now(&pool.moment))
-            mutex_leave(&pool.mutex)
-            if done:
-                return DONE
+        if kind is None and end_at_once(pool, slot, self.number):
+            return DONE
         give_back(pool, slot, self.number, kind is not None and is_broken_by(pool, kind), kind is not None)
         return DONE
 
@@ -547,9 +534,9 @@ cdef class AsyncLease:
         return f"<connection of {self.pool!r}>"
 
 
-cdef inline void fill_lease(AsyncLease lease, Slot slot) noexcept:
+cdef inline void fill_lease(AsyncLease lease, Slot slot, uint64_t number) noexcept:
     lease.slot = slot
-    lease.number = slot.lease
+    lease.number = number
 
 
 @cython.final
@@ -623,14 +610,13 @@ async def until_gone(AsyncPool pool, list slots):
     loop = bind(pool)
     while True:
         waiter = TaskWaiter(pool, loop)
-        pool.watchers.append(waiter)
+        begin_to_watch(pool, waiter)
         try:
             if are_gone(slots):
                 return
             await waiter.future
         finally:
-            if waiter in pool.watchers:
-                pool.watchers.remove(waiter)
+            end_watch(pool, waiter)
 
 
 cdef bint are_gone(list slots) except -1:
@@ -656,7 +642,7 @@ async def watch(AsyncPool pool, loop, int64_t limit, bint for_filling):
     while True:
         waiter = TaskWaiter(pool, loop)
         timer = None
-        pool.watchers.append(waiter)
+        begin_to_watch(pool, waiter)
         try:
             # It is told of what comes after this look.
             if is_reached(pool, for_filling):
@@ -669,5 +655,4 @@ async def watch(AsyncPool pool, loop, int64_t limit, bint for_filling):
         finally:
             if timer is not None:
                 timer.cancel()
-            if waiter in pool.watchers:
-                pool.watchers.remove(waiter)
+            end_watch(pool, waiter)

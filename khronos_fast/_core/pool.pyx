@@ -16,7 +16,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from khronos_fast._core.arguments cimport parse_seconds
-from khronos_fast._core.clock cimport clock_setup, fine_now, stamp_now
+from khronos_fast._core.clock cimport clock_setup, fine_now
 from khronos_fast._core.forks cimport count_forks, forks_so_far
 from khronos_fast._core.mutex cimport mutex_enter, mutex_leave
 from khronos_fast._core.pool_state cimport (
@@ -31,33 +31,36 @@ from khronos_fast._core.pool_state cimport (
     Waiter,
     begin_to_close,
     begin_to_fill,
+    begin_to_watch,
+    borrow_at_once,
     borrowed_slot,
     change_sizes,
     condemn,
     configure,
+    count_wait,
     disown,
+    end_at_once,
     end_fill,
-    find_slot,
+    end_watch,
     give_up,
     is_broken_by,
     is_empty,
     is_filled,
     is_finalizing,
-    is_lent,
     join_line,
     keep,
+    later,
     leave_line,
     leave_to_workers,
     line_remove,
     look,
     look_again,
-    put_back,
     refuse_if_closed,
+    release_at_once,
     retire_all,
     served_slot,
     take_all_idle,
     take_back,
-    take_idle,
     tell,
     tell_acquired,
     timeout_error,
@@ -152,7 +155,6 @@ cdef class Pool(PoolState):
             self, create, destroy, validate, reset, min_size, max_size, acquire_timeout, idle_timeout, max_lifetime,
             max_waiting, validate_after_idle, on_event, name,
         )
-        self.crew = self.new_crew()
 
     def acquire(self, timeout=LEFT_OUT):
         """Return a resource, which is the caller's until it is released.
@@ -166,11 +168,10 @@ cdef class Pool(PoolState):
             PoolExhausted: `max_waiting` others wait already.
             PoolClosed: the pool has been closed, now or before.
         """
-        cdef PyObject *slot
+        cdef uint64_t lease
         cdef int64_t limit
         limit = self.acquire_timeout if timeout is LEFT_OUT else parse_seconds(timeout, "timeout", True, True)
-        slot = borrow(self, limit)
-        return (<Slot> slot).resource
+        return borrow(self, limit, &lease).resource
 
     def release(self, resource, discard=False):
         """Give a resource back: the next borrower has it at once, or it gets idle.
@@ -182,18 +183,10 @@ cdef class Pool(PoolState):
         Raises:
             NotBorrowed: it is not out. Nothing has changed.
         """
-        cdef PyObject *found
         cdef Slot slot
         cdef uint64_t lease
-        cdef bint done = False
-        if discard is False and self.forks == forks_so_far:
-            mutex_enter(&self.mutex)
-            found = find_slot(self, <PyObject *> resource)
-            if found != NULL and (<Slot> found).doing == BORROWED:
-                done = put_back(self, found, stamp_now(&self.moment))
-            mutex_leave(&self.mutex)
-            if done:
-                return
+        if discard is False and release_at_once(self, <PyObject *> resource):
+            return
         discard = bool(discard)
         slot = borrowed_slot(self, resource, &lease)
         if slot is not None:
@@ -220,15 +213,17 @@ cdef class Pool(PoolState):
         Raises PoolTimeout after `timeout` seconds (left out: `acquire_timeout`), PoolClosed.
         """
         cdef int64_t limit, began = fine_now()
+        cdef uint64_t generation
         limit = self.acquire_timeout if timeout is LEFT_OUT else parse_seconds(timeout, "timeout", True, False)
         look(self)
         refuse_if_closed(self)
+        generation = self.generation
         begin_to_fill(self)
         try:
-            if not watch(self, until(began, limit), True):
+            if not watch(self, later(began, limit), True):
                 raise timeout_error(self, fine_now() - began)
         finally:
-            end_fill(self)
+            end_fill(self, generation)
         refuse_if_closed(self)
 
     def resize(self, min_size, max_size):
@@ -255,7 +250,7 @@ cdef class Pool(PoolState):
         cdef int64_t limit = parse_seconds(timeout, "timeout", True, False)
         cdef int64_t began = fine_now()
         begin_to_close(self)
-        if not watch(self, until(began, limit), False):
+        if not watch(self, later(began, limit), False):
             log_unreturned(self.name, self.stats().size)
             return False
         self.crew.dismiss()
@@ -268,10 +263,10 @@ cdef class Pool(PoolState):
         self.close()
 
     def __del__(self):
-        if self.create is None or is_finalizing():      # modules may be gone by then
-            return
         if self.forks != forks_so_far:
             disown(self)
+            return
+        if self.create is None or is_finalizing():      # modules may be gone by then
             return
         self.crew.dismiss()
         for resource in take_all_idle(self):
@@ -291,37 +286,28 @@ cdef class Pool(PoolState):
             work(weakref.ref(self))
         return True
 
-    cdef int set_alarm(self, int64_t due) except -1:
-        self.crew.set_alarm(max(0, due - fine_now()) / 1e9)
-        return 0
-
-
-cdef int64_t until(int64_t began, int64_t limit) noexcept:
-    """The end of a time; what overflows never ends."""
-    return NEVER if limit >= NEVER - began else began + limit
+    cdef bint set_alarm(self, int64_t due) except -1:
+        return self.crew.set_alarm(max(0, due - fine_now()) / 1e9)
 
 
 cdef int refuse_coroutine_function(str option, object function) except -1:
     import inspect
-    if function is not None and inspect.iscoroutinefunction(function):
+    call = getattr(type(function), "__call__", None)
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call):
         raise TypeError(f"{option} is a coroutine function, which a Pool can't await: use AsyncPool")
     return 0
 
 
 # ---------------------------------------------------------------------- borrowing
 
-cdef inline PyObject *borrow(Pool self, int64_t limit) except NULL:
-    """A borrowed reference to the slot of what has been lent."""
-    cdef PyObject *slot = NULL
-    if self.forks == forks_so_far:
-        mutex_enter(&self.mutex)
-        slot = take_idle(self, stamp_now(&self.moment))
-        mutex_leave(&self.mutex)
-        if slot != NULL:
-            if self.on_event is not None:
-                tell_acquired(self, <Slot> slot, 0)
-            return slot
-    return borrow_in_line(self, limit)
+cdef inline Slot borrow(Pool self, int64_t limit, uint64_t *lease):
+    """The slot of what has been lent, and the number of the lease."""
+    cdef Slot slot = borrow_at_once(self, lease)
+    if slot is None:
+        return borrow_in_line(self, limit, lease)
+    if self.on_event is not None:
+        tell_acquired(self, slot, lease[0], 0)
+    return slot
 
 
 cdef extern from *:
@@ -352,12 +338,12 @@ cdef bint is_worth_a_nap(Pool self) noexcept:
     return worth
 
 
-cdef PyObject *borrow_in_line(Pool self, int64_t limit) except NULL:
+cdef Slot borrow_in_line(Pool self, int64_t limit, uint64_t *lease):
     cdef ThreadWaiter waiter = ThreadWaiter()
-    cdef Slot served
-    cdef PyObject *slot
+    cdef Slot slot
     cdef int naps = 0
     cdef int64_t began = fine_now()
+    look(self)
     refuse_if_closed(self)
     # Resources that are held for some microseconds only are all out at a time when threads have lost the processor with
     # one in hand. Whoever joined the line then would be handed the first one that comes back, and so would all after
@@ -367,24 +353,20 @@ cdef PyObject *borrow_in_line(Pool self, int64_t limit) except NULL:
         with nogil:
             nap(NAP)
         naps += 1
-        mutex_enter(&self.mutex)
-        slot = take_idle(self, stamp_now(&self.moment))
-        if slot != NULL:
-            self.waited += (<Slot> slot).since - began
-        mutex_leave(&self.mutex)
-        if slot != NULL:
-            tell_acquired(self, <Slot> slot, (<Slot> slot).since - began)
+        slot = borrow_at_once(self, lease)
+        if slot is not None:
+            count_wait(self, fine_now() - began)
+            tell_acquired(self, slot, lease[0], fine_now() - began)
             return slot
     try:
         join_line(self, waiter, began, limit != 0)
-        if waiter.fate == WAITING and not waiter.wait(until(began, limit)):
+        if waiter.fate == WAITING and not waiter.wait(later(began, limit)):
             leave_line(self, waiter, True)
+        return served_slot(self, waiter, lease)
     except BaseException:
-        # Interrupted; what it has been handed meanwhile goes on.
+        # Interrupted; what it has been handed meanwhile goes on. Or its time is over, and there is nothing.
         give_up(self, waiter)
         raise
-    served = served_slot(self, waiter)
-    return <PyObject *> served          # the pool holds it
 
 
 @cython.final
@@ -403,29 +385,21 @@ cdef class Lease:
             raise RuntimeError("this context manager is in use; call connection() for each block")
         self.entered = True
         try:
-            self.slot = <Slot> borrow(self.pool, self.limit)
+            self.slot = borrow(self.pool, self.limit, &self.number)
         except BaseException:
             self.entered = False
             raise
-        self.number = self.slot.lease
         return self.slot.resource
 
     def __exit__(self, kind, error, traceback):
         cdef Slot slot = self.slot
         cdef Pool pool = self.pool
-        cdef bint done = False
         if slot is None:
             return
         self.slot = None
         self.entered = False
-        if kind is None and pool.forks == forks_so_far:
-            mutex_enter(&pool.mutex)
-            # Otherwise the block has released it, and somebody else may have it.
-            if is_lent(pool, slot, self.number):
-                done = put_back(pool, <PyObject *> slot, stamp_now(&pool.moment))
-            mutex_leave(&pool.mutex)
-            if done:
-                return
+        if kind is None and end_at_once(pool, slot, self.number):
+            return
         give_back(pool, slot, self.number, kind is not None and is_broken_by(pool, kind), kind is not None)
 
     def __repr__(self):
@@ -488,7 +462,7 @@ cdef bint watch(Pool self, int64_t end, bint for_filling) except -1:
     cdef ThreadWaiter waiter
     while True:
         waiter = ThreadWaiter()
-        self.watchers.append(waiter)
+        begin_to_watch(self, waiter)
         try:
             # It is told of what comes after this look.
             if (is_filled(self) or self.closed) if for_filling else is_empty(self):
@@ -497,5 +471,4 @@ cdef bint watch(Pool self, int64_t end, bint for_filling) except -1:
                 return False
             waiter.wait(end)
         finally:
-            if waiter in self.watchers:
-                self.watchers.remove(waiter)
+            end_watch(self, waiter)

@@ -30,11 +30,11 @@ def log_failure(pool: str | None, what: str, error: BaseException | None = None)
 
 
 def log_unreturned(pool: str | None, count: int) -> None:
-    """Log that a pool was closed while resources were out."""
+    """Log that a pool could not close all of its resources in time."""
     import logging
 
     logging.getLogger("khronos_fast.pool").warning(
-        "pool %r was closed while %d of its resources were in use; each will be destroyed when it is released",
+        "pool %r was closed with %d resources still in use, or on their way; each is destroyed as soon as that is over",
         pool,
         count,
     )

@@ -11,14 +11,19 @@
 # served, is that of Scherer and Lea's synchronous queues, 2006.)
 #
 # Everything here happens in the state's mutex. It protects the lists, the table and all counts; no Python code runs
-# inside (mutex.pxd). References that change hands there are never the last ones: the pool's set of slots has one, and
-# so has who waits.
+# inside (mutex.pxd). The pool's set of slots holds each slot until it is gone, so lists and table only borrow them; who
+# goes on with one outside takes a reference inside. What a slot holds never changes once it is open.
+#
+# Every transition changes the state first, then wakes whom it has served and calls for work, and only then tells hooks
+# and logs, which may raise anything.
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
-from khronos_fast._core.clock cimport Moment
-from khronos_fast._core.mutex cimport Mutex
+from khronos_fast._core.clock cimport Moment, stamp_now
+from khronos_fast._core.forks cimport forks_so_far
+from khronos_fast._core.mutex cimport Mutex, mutex_enter, mutex_leave
+from khronos_fast._core.slab cimport NEVER
 
 cdef extern from *:
     """
@@ -36,6 +41,7 @@ cdef enum Doing:
     IDLE
     TO_CHECK        # waits for a job that runs `validate`
     CHECKING
+    HANDED          # lent to one who waited, and who has not taken it yet: nobody can give it back
     BORROWED
     TO_CLEAN        # waits for a job that runs `reset`
     CLEANING        # given back; nobody has it yet
@@ -123,7 +129,8 @@ cdef class PoolState:
     cdef int64_t alarm          # when the driver has been told to look again
     cdef uint64_t random
     cdef Moment moment
-    cdef list watchers          # of `warm` and `close`: to be woken when anything has been opened or closed
+    cdef Line watchers          # of `warm` and `close`: to be woken when anything has been opened or closed
+    cdef int64_t next_expiry    # no resource reaches the end of its longest life earlier
     cdef uint64_t created, create_failures, destroyed, acquired, timeouts, rejected
     cdef uint64_t validation_failures, expired_idle, expired_lifetime
     cdef int64_t waited, used   # nanoseconds, all together
@@ -133,7 +140,7 @@ cdef class PoolState:
 
     cdef object new_crew(self)
     cdef bint call_workers(self, Py_ssize_t count) except -1
-    cdef int set_alarm(self, int64_t due) except -1
+    cdef bint set_alarm(self, int64_t due) except -1
 
 
 cdef extern from *:
@@ -189,7 +196,10 @@ cdef inline void lend(PoolState self, PyObject *slot, int64_t now) noexcept:
 
 
 cdef inline PyObject *take_idle(PoolState self, int64_t now) noexcept:
-    """Lend the resource that was given back last, if it can be had at once. Where anybody waits, none can."""
+    """Lend the resource that was given back last, if it can be had at once.
+
+    It overtakes nobody: where anybody waits, whatever is idle has to be validated first.
+    """
     cdef PyObject *slot = self.idle.last
     if slot == NULL or now >= (<Slot> slot).expires or now - (<Slot> slot).since > self.validate_after:
         return NULL
@@ -225,6 +235,52 @@ cdef inline bint put_back(PoolState self, PyObject *slot, int64_t now) noexcept:
     return True
 
 
+cdef inline Slot borrow_at_once(PoolState self, uint64_t *lease):
+    """What can be had at once, and the number of its lease; None if nothing can."""
+    cdef Slot slot = None
+    cdef PyObject *found
+    if self.forks != forks_so_far:
+        return None
+    mutex_enter(&self.mutex)
+    found = take_idle(self, stamp_now(&self.moment))
+    if found != NULL:
+        slot = <Slot> found
+        lease[0] = slot.lease
+    mutex_leave(&self.mutex)
+    return slot
+
+
+cdef inline bint release_at_once(PoolState self, PyObject *resource) noexcept:
+    """Take back what is out, where that is all there is to do."""
+    cdef PyObject *slot
+    cdef bint done = False
+    if self.forks != forks_so_far:
+        return False
+    mutex_enter(&self.mutex)
+    slot = find_slot(self, resource)
+    if slot != NULL and (<Slot> slot).doing == BORROWED:
+        done = put_back(self, slot, stamp_now(&self.moment))
+    mutex_leave(&self.mutex)
+    return done
+
+
+cdef inline bint end_at_once(PoolState self, Slot slot, uint64_t lease) noexcept:
+    """The same, if its lease has not ended before: then somebody else may have it."""
+    cdef bint done = False
+    if self.forks != forks_so_far:
+        return False
+    mutex_enter(&self.mutex)
+    if is_lent(self, slot, lease):
+        done = put_back(self, <PyObject *> slot, stamp_now(&self.moment))
+    mutex_leave(&self.mutex)
+    return done
+
+
+cdef inline int64_t later(int64_t moment, int64_t span) noexcept:
+    """That much later; what overflows never comes."""
+    return NEVER if span >= NEVER - moment else moment + span
+
+
 # The rules, for the drivers. Each is explained where it is.
 cdef int configure(
     PoolState self, object create, object destroy, object validate, object reset, object min_size, object max_size,
@@ -233,8 +289,9 @@ cdef int configure(
 ) except -1
 cdef int join_line(PoolState self, Waiter waiter, int64_t now, bint patient) except -1
 cdef Fate leave_line(PoolState self, Waiter waiter, bint out_of_time) except *
-cdef Slot served_slot(PoolState self, Waiter waiter)
-cdef int tell_acquired(PoolState self, Slot slot, int64_t waited) except -1
+cdef void count_wait(PoolState self, int64_t time) noexcept
+cdef Slot served_slot(PoolState self, Waiter waiter, uint64_t *lease)
+cdef int tell_acquired(PoolState self, Slot slot, uint64_t lease, int64_t waited) except -1
 cdef object timeout_error(PoolState self, int64_t time)
 cdef int give_up(PoolState self, Waiter waiter) except -1
 cdef Slot borrowed_slot(PoolState self, object resource, uint64_t *lease)
@@ -245,12 +302,13 @@ cdef int close_later(PoolState self, Slot slot) except -1
 cdef int forget(PoolState self) except -1
 cdef void condemn(PoolState self, Slot slot) noexcept
 cdef int begin_to_fill(PoolState self) except -1
-cdef void end_fill(PoolState self) noexcept
+cdef void end_fill(PoolState self, uint64_t generation) noexcept
+cdef void begin_to_watch(PoolState self, Waiter waiter) noexcept
+cdef void end_watch(PoolState self, Waiter waiter) noexcept
 cdef bint is_filled(PoolState self) noexcept
 cdef int leave_to_workers(PoolState self, Line *leaving) except -1
 cdef Slot next_job(PoolState self, bint called)
-cdef int worker_gone(PoolState self) except -1
-cdef object fault_of(PoolState self, object resource)
+cdef void uncall(PoolState self, Py_ssize_t count) noexcept
 cdef bint was_opened(PoolState self, Slot slot, object resource) except -1
 cdef int was_not_opened(PoolState self, Slot slot, object error) except -1
 cdef bint was_checked(PoolState self, Slot slot, bint valid) except -1

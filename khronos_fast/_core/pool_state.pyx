@@ -15,6 +15,9 @@ When to open one more
     hangs does not keep others from being begun.
 """
 
+import os
+from weakref import WeakValueDictionary
+
 from khronos_fast._core.errors import NotBorrowed, PoolClosed, PoolExhausted, PoolTimeout
 from khronos_fast._core.pool_events import PoolEvent, log_failure
 from khronos_fast._core.pool_stats import PoolStats
@@ -57,11 +60,25 @@ cdef enum:
     LONGEST_BACK_OFF = 5_000_000_000
     LATE = 1_000_000_000                    # an opening that takes no longer than this is never late
     SOON = 1_000_000                        # an alarm for those who wait is not set for earlier
+    REST = 10_000_000                       # nor one for idle resources where there is none
     MOST = 1_000_000                        # resources of a pool
 
 # The slots of parents' pools. Nothing here is ever used or dropped: closing a connection, which dropping it may do,
 # would end it for the parent as well.
 _of_parents = []
+
+_pools = WeakValueDictionary()    # by id: a subclass may have its own idea of equality
+
+
+def take_leave_of_parents():
+    """In a child that has just been forked. A collection, of a pool with all that it refers to, would come first."""
+    for pool in list(_pools.values()):
+        look(<PoolState?> pool)
+
+
+# Forks that Python does not make are noticed when a pool is used.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=take_leave_of_parents)
 
 
 cdef class Link:
@@ -93,8 +110,7 @@ cdef class PoolState:
     def __cinit__(self, *_, **__):
         self.forks = forks_so_far
         self.slots = set()
-        self.watchers = []
-        self.alarm = self.not_before = NEVER
+        self.alarm = self.not_before = self.next_expiry = NEVER
         grow(self, 8)
 
     def __dealloc__(self):
@@ -106,9 +122,8 @@ cdef class PoolState:
     cdef bint call_workers(self, Py_ssize_t count) except -1:
         """There are jobs for that many workers. False if none can be had."""
 
-    cdef int set_alarm(self, int64_t due) except -1:
-        """Call `look_again` at that time, by the fine clock."""
-        return 0
+    cdef bint set_alarm(self, int64_t due) except -1:
+        """Call `look_again` at that time, by the fine clock. False if nobody can be had for it."""
 
     @property
     def is_closed(self):
@@ -187,6 +202,8 @@ cdef int configure(
     self.random = <uint64_t> fine_now() ^ <uint64_t> <size_t> <PyObject *> self
     self.name = name
     self.create = create
+    self.crew = self.new_crew()
+    _pools[id(self)] = self
     return 0
 
 
@@ -259,6 +276,7 @@ cdef void serve_first(PoolState self, PyObject *slot, int64_t now, Line *woken) 
     cdef PyObject *waiter = self.line.first
     line_remove(&self.line, waiter)
     lend(self, slot, now)
+    (<Slot> slot).doing = HANDED
     (<Waiter> waiter).slot = <Slot> slot
     (<Waiter> waiter).fate = SERVED
     self.waited += now - (<Waiter> waiter).since
@@ -406,8 +424,7 @@ cdef Py_ssize_t count_entitled(PoolState self, Py_ssize_t place, Py_ssize_t most
 cdef int64_t next_due(PoolState self, int64_t now) noexcept:
     """When something is due although nobody does anything; NEVER if nothing is."""
     cdef int64_t due = NEVER
-    cdef Py_ssize_t i, young
-    cdef PyObject *slot
+    cdef Py_ssize_t young
     cdef PyObject *waiter
     if self.closed:
         return NEVER
@@ -426,15 +443,24 @@ cdef int64_t next_due(PoolState self, int64_t now) noexcept:
         due = min(due, next_late(self, &self.checks, now))
     if self.idle_timeout != NEVER and self.size - self.closing > self.min_size:
         # What gets idle from now on is due later than that.
-        due = min(due, (now if self.idle.first == NULL else (<Slot> self.idle.first).since) + self.idle_timeout)
-    if self.max_lifetime != NEVER and self.size > self.closing:
+        if self.idle.first == NULL:
+            due = min(due, later(now, max(self.idle_timeout, <int64_t> REST)))
+        else:
+            due = min(due, later((<Slot> self.idle.first).since, self.idle_timeout))
+    return min(due, self.next_expiry)
+
+
+cdef int64_t find_next_expiry(PoolState self, int64_t now) noexcept:
+    """Of those that have not expired yet: one that has is out, and looked at when it comes back."""
+    cdef int64_t next = NEVER
+    cdef PyObject *slot
+    cdef Py_ssize_t i
+    if self.max_lifetime != NEVER:
         for i in range(self.room):
             slot = self.table[i].slot
-            # One that is out is looked at when it comes back.
-            if slot != NULL:
-                if (<Slot> slot).expires > now:
-                    due = min(due, (<Slot> slot).expires)
-    return due
+            if slot != NULL and (<Slot> slot).expires > now:
+                next = min(next, (<Slot> slot).expires)
+    return next
 
 
 # ---------------------------------------------------------------------- after the mutex
@@ -443,22 +469,26 @@ cdef int follow_up(PoolState self, Line *woken, int64_t now) except -1:
     """What comes of a change: wake who has been served, have done what is to be done."""
     cdef PyObject *waiter = woken.first
     cdef PyObject *next
+    cdef object interrupt = None
     while waiter != NULL:
         next = (<Waiter> waiter).next
         try:
             (<Waiter> waiter).wake()
-        except Exception:
-            log_failure(self.name, "waking a borrower")
+        except BaseException as error:
+            interrupt = error
         Py_DECREF(<Waiter> waiter)
         waiter = next
-    return attend(self, now)
+    attend(self, now)
+    if interrupt is not None:
+        raise interrupt
+    return 0
 
 
 cdef int attend(PoolState self, int64_t now) except -1:
     """Have done what is to be done, now and later."""
     cdef Py_ssize_t wanted
     cdef int64_t due
-    cdef bint sooner, called
+    cdef bint sooner, called = False, alarmed = False
     mutex_enter(&self.mutex)
     wanted = self.jobs.count + openings_to_begin(self, now) - self.called
     if wanted > 0:
@@ -468,27 +498,59 @@ cdef int attend(PoolState self, int64_t now) except -1:
     if sooner:
         self.alarm = due
     mutex_leave(&self.mutex)
-    if wanted > 0:
-        called = False
-        try:
+    try:
+        if wanted > 0:
             called = self.call_workers(wanted)
-        finally:
-            if not called:
-                mutex_enter(&self.mutex)
-                self.called = max(0, self.called - wanted)
-                mutex_leave(&self.mutex)
-    if sooner:
-        self.set_alarm(due)
+    finally:
+        if wanted > 0 and not called:
+            uncall(self, wanted)
+        if sooner:
+            # Where nobody keeps it, the next one who comes by tries again.
+            try:
+                alarmed = self.set_alarm(due)
+            finally:
+                if not alarmed:
+                    mutex_enter(&self.mutex)
+                    self.alarm = NEVER
+                    mutex_leave(&self.mutex)
     return 0
+
+
+cdef void uncall(PoolState self, Py_ssize_t count) noexcept:
+    """Workers that have been called do not come."""
+    mutex_enter(&self.mutex)
+    self.called = max(0, self.called - count)
+    mutex_leave(&self.mutex)
 
 
 cdef int changed(PoolState self, Line *woken, int64_t now) except -1:
     """As `follow_up`, where something has been opened or closed: others wait for that."""
-    follow_up(self, woken, now)
-    # They may come back to it at once.
-    for watcher in [self.watchers.pop() for _ in range(len(self.watchers))]:
-        (<Waiter?> watcher).wake()
-    return 0
+    cdef PyObject *watcher
+    mutex_enter(&self.mutex)
+    while self.watchers.first != NULL:
+        watcher = self.watchers.first
+        line_remove(&self.watchers, watcher)
+        (<Waiter> watcher).fate = SERVED
+        woken_add(woken, watcher)
+    mutex_leave(&self.mutex)
+    return follow_up(self, woken, now)
+
+
+cdef void begin_to_watch(PoolState self, Waiter waiter) noexcept:
+    """Wake it at the next change."""
+    mutex_enter(&self.mutex)
+    waiter.fate = WAITING
+    waiter.generation = self.generation
+    line_append(&self.watchers, <PyObject *> waiter)
+    mutex_leave(&self.mutex)
+
+
+cdef void end_watch(PoolState self, Waiter waiter) noexcept:
+    mutex_enter(&self.mutex)
+    if waiter.fate == WAITING and waiter.generation == self.generation and self.forks == forks_so_far:
+        line_remove(&self.watchers, <PyObject *> waiter)
+    waiter.fate = LEFT
+    mutex_leave(&self.mutex)
 
 
 cdef int tell(PoolState self, str kind, object resource, object error, int64_t time) except -1:
@@ -502,9 +564,8 @@ cdef int tell(PoolState self, str kind, object resource, object error, int64_t t
     return 0
 
 
-cdef int tell_acquired(PoolState self, Slot slot, int64_t waited) except -1:
+cdef int tell_acquired(PoolState self, Slot slot, uint64_t lease, int64_t waited) except -1:
     """A hook that is interrupted interrupts the borrower, who then does not get what it has been lent."""
-    cdef uint64_t lease = slot.lease
     cdef int64_t used = 0
     try:
         tell(self, "acquired", slot.resource, None, waited)
@@ -576,11 +637,23 @@ cdef Fate leave_line(PoolState self, Waiter waiter, bint out_of_time) except *:
     return fate
 
 
-cdef Slot served_slot(PoolState self, Waiter waiter):
-    """What a waiter has been served with; raises where it has not been."""
+cdef void count_wait(PoolState self, int64_t time) noexcept:
+    """Of one who has waited without having joined the line."""
+    mutex_enter(&self.mutex)
+    self.waited += time
+    mutex_leave(&self.mutex)
+
+
+cdef Slot served_slot(PoolState self, Waiter waiter, uint64_t *lease):
+    """What a waiter has been served with is its own from now on; raises where it has not been."""
+    cdef Slot slot = waiter.slot
     if waiter.fate == SERVED:
-        tell_acquired(self, waiter.slot, fine_now() - waiter.since)
-        return waiter.slot
+        mutex_enter(&self.mutex)
+        slot.doing = BORROWED
+        lease[0] = slot.lease
+        mutex_leave(&self.mutex)
+        tell_acquired(self, slot, lease[0], fine_now() - waiter.since)
+        return slot
     refuse_if_closed(self)
     raise timeout_error(self, fine_now() - waiter.since)
 
@@ -708,7 +781,7 @@ cdef int close_later(PoolState self, Slot slot) except -1:
 cdef int give_up(PoolState self, Waiter waiter) except -1:
     """A borrower that has been interrupted. What it was served with goes on to the next one, as nobody has used it."""
     cdef Line woken = Line(NULL, NULL, 0)
-    cdef Slot slot = waiter.slot
+    cdef Slot slot
     cdef bint kept = True
     cdef int64_t now
     if leave_line(self, waiter, False) != SERVED:
@@ -716,7 +789,7 @@ cdef int give_up(PoolState self, Waiter waiter) except -1:
     slot = waiter.slot
     now = fine_now()
     mutex_enter(&self.mutex)
-    if not is_of_now(self, slot):
+    if not is_of_now(self, slot) or slot.doing != HANDED:
         mutex_leave(&self.mutex)
         return 0
     self.borrowed -= 1
@@ -764,18 +837,31 @@ cdef Slot next_job(PoolState self, bint called):
 
 
 cdef bint was_opened(PoolState self, Slot slot, object resource) except -1:
-    """`create` has returned. False where the resource is to be closed at once."""
+    """`create` has returned. False where the resource is to be closed at once.
+
+    What can't be taken for a resource counts as a failure.
+    """
     cdef Line woken = Line(NULL, NULL, 0)
+    cdef object _older, fault = None
     cdef bint kept
-    cdef object _older
     cdef int64_t now = fine_now(), took = now - slot.since
-    if 2 * (self.size + 1) > self.room:
-        grow(self, 2 * self.room)
-    slot.resource = resource
-    mutex_enter(&self.mutex)
-    if not is_of_now(self, slot):
-        mutex_leave(&self.mutex)
-        return False
+    if resource is None:
+        fault = TypeError(f"create of {describe(self)} returned None; it must return the resource that it has opened")
+    else:
+        slot.resource = resource
+        enter_with_room(self)
+        if not is_of_now(self, slot):
+            mutex_leave(&self.mutex)
+            return False
+        if find_slot(self, <PyObject *> resource) != NULL:
+            mutex_leave(&self.mutex)
+            fault = ValueError(
+                f"create of {describe(self)} returned a {type(resource).__name__} that the pool has already; it must "
+                "open a new one each time"
+            )
+    if fault is not None:
+        was_not_opened(self, slot, fault)
+        return True
     line_remove(&self.openings, <PyObject *> slot)
     self.usual = took if self.usual == 0 else self.usual + (took - self.usual) // 4
     self.not_before = NEVER
@@ -786,13 +872,26 @@ cdef bint was_opened(PoolState self, Slot slot, object resource) except -1:
     table_add(self, <PyObject *> resource, <PyObject *> slot)
     if self.max_lifetime != NEVER:
         # Up to a fortieth earlier, or what was opened together would be closed and opened again together.
-        slot.expires = now + self.max_lifetime - random_below(self, self.max_lifetime // 40)
+        slot.expires = later(now, self.max_lifetime - random_below(self, self.max_lifetime // 40))
+        self.next_expiry = min(self.next_expiry, slot.expires)
     kept = settle(self, <PyObject *> slot, now, &woken)
     _older, self.last_error = self.last_error, None      # dropped outside
     mutex_leave(&self.mutex)
-    tell(self, "created", resource, None, took)
-    changed(self, &woken, now)
+    try:
+        tell(self, "created", resource, None, took)
+    finally:
+        changed(self, &woken, now)
     return kept
+
+
+cdef int enter_with_room(PoolState self) except -1:
+    """Enter the mutex, with room in the table for one more."""
+    while True:
+        mutex_enter(&self.mutex)
+        if 2 * (self.size + 1) <= self.room:
+            return 0
+        mutex_leave(&self.mutex)
+        grow(self, 2 * self.room)
 
 
 cdef int was_not_opened(PoolState self, Slot slot, object error) except -1:
@@ -814,32 +913,11 @@ cdef int was_not_opened(PoolState self, Slot slot, object error) except -1:
         self.not_before = now + self.back_off - random_below(self, self.back_off // 4)
     mutex_leave(&self.mutex)
     self.slots.discard(slot)
-    tell(self, "create_failed", None, error, took)
-    changed(self, &woken, now)
+    try:
+        tell(self, "create_failed", None, error, took)
+    finally:
+        changed(self, &woken, now)
     return 0
-
-
-cdef int worker_gone(PoolState self) except -1:
-    """A worker has been cancelled, maybe before it has looked."""
-    mutex_enter(&self.mutex)
-    self.called = max(0, self.called - 1)
-    mutex_leave(&self.mutex)
-    return attend(self, fine_now())
-
-
-cdef object fault_of(PoolState self, object resource):
-    """What is wrong with something that `create` has returned; None if nothing is."""
-    if resource is None:
-        return TypeError(f"create of {describe(self)} returned None; it must return the resource that it has opened")
-    mutex_enter(&self.mutex)
-    cdef bint known = find_slot(self, <PyObject *> resource) != NULL
-    mutex_leave(&self.mutex)
-    if known:
-        return ValueError(
-            f"create of {describe(self)} returned a {type(resource).__name__} that the pool has already; it must open "
-            "a new one each time"
-        )
-    return None
 
 
 cdef bint was_checked(PoolState self, Slot slot, bint valid) except -1:
@@ -870,8 +948,6 @@ cdef int was_closed(PoolState self, Slot slot, object error) except -1:
     cdef Line woken = Line(NULL, NULL, 0)
     cdef object resource = slot.resource
     cdef int64_t now = fine_now()
-    if error is not None:
-        log_failure(self.name, "destroy", error)
     mutex_enter(&self.mutex)
     if not is_of_now(self, slot):
         slot.doing = GONE
@@ -882,11 +958,14 @@ cdef int was_closed(PoolState self, Slot slot, object error) except -1:
     self.closing -= 1
     self.size -= 1
     self.destroyed += 1
-    slot.resource = None
     mutex_leave(&self.mutex)
     self.slots.discard(slot)
-    tell(self, "destroyed" if error is None else "destroy_failed", resource, error, 0)
-    changed(self, &woken, now)
+    try:
+        if error is not None:
+            log_failure(self.name, "destroy", error)
+        tell(self, "destroyed" if error is None else "destroy_failed", resource, error, 0)
+    finally:
+        changed(self, &woken, now)
     return 0
 
 
@@ -898,6 +977,7 @@ cdef int look_again(PoolState self) except -1:
     mutex_enter(&self.mutex)
     self.alarm = NEVER
     reap(self, now)
+    self.next_expiry = find_next_expiry(self, now)
     serve(self, now, &woken)
     mutex_leave(&self.mutex)
     return follow_up(self, &woken, now)
@@ -972,9 +1052,9 @@ cdef int begin_to_fill(PoolState self) except -1:
     return attend(self, fine_now())
 
 
-cdef void end_fill(PoolState self) noexcept:
+cdef void end_fill(PoolState self, uint64_t generation) noexcept:
     mutex_enter(&self.mutex)
-    if self.filling > 0:        # else this is a child by now
+    if self.generation == generation and self.forks == forks_so_far:
         self.filling -= 1
     mutex_leave(&self.mutex)
 
@@ -1033,9 +1113,10 @@ cdef void empty(PoolState self) noexcept:
         self.table[i].resource = NULL
         self.table[i].slot = NULL
     self.generation += 1
-    self.idle = self.openings = self.checks = self.jobs = self.line = Line(NULL, NULL, 0)
-    self.size = self.borrowed = self.checking = self.closing = self.called = 0
-    self.alarm = self.not_before = NEVER
+    self.idle = self.openings = self.checks = self.jobs = self.line = self.watchers = Line(NULL, NULL, 0)
+    self.size = self.borrowed = self.checking = self.closing = self.called = self.filling = 0
+    self.replacing = False
+    self.alarm = self.not_before = self.next_expiry = NEVER
     self.back_off = 0
 
 
@@ -1048,7 +1129,6 @@ cdef int forget(PoolState self) except -1:
     mutex_leave(&self.mutex)
     while self.slots:
         slots.append(self.slots.pop())
-    self.watchers.clear()
     return 0
 
 
@@ -1062,30 +1142,35 @@ cdef int look(PoolState self) except -1:
 cdef int start_in_child(PoolState self) except -1:
     """The parent's resources stay what they are, and its borrowers and workers do not exist here."""
     cdef long before = self.forks
-    fresh = set(), [], self.new_crew()
+    fresh = set(), self.new_crew()
     # Of several threads of the child that come here at once, one does it. No Python code runs up to the end of it.
     if before == STARTING or not begin_to_start(&self.forks, before):
         while is_starting(&self.forks):
             pass
         return 0
-    of_parent = self.slots, self.watchers, self.crew, self.loop
-    self.slots, self.watchers, self.crew = fresh
+    of_parent = self.slots, self.crew, self.loop
+    self.slots, self.crew = fresh
     self.loop = None
     mutex_renew(&self.mutex)
     empty(self)
-    self.filling = 0
-    self.replacing = False
     self.created = self.create_failures = self.destroyed = self.acquired = self.timeouts = self.rejected = 0
     self.validation_failures = self.expired_idle = self.expired_lifetime = 0
     self.waited = self.used = 0
     end_start(&self.forks, forks_so_far)
-    _of_parents.append(of_parent)
+    keep_for_ever(of_parent)
     return 0
 
 
 cdef int disown(PoolState self) except -1:
     """A pool of a parent that is dropped unused in its child."""
-    _of_parents.append((self.slots, self.watchers, self.crew, self.loop))
+    keep_for_ever((self.slots, self.crew, self.loop))
+    return 0
+
+
+cdef int keep_for_ever(tuple of_parent) except -1:
+    Py_INCREF(of_parent)        # also when the interpreter exits and clears its modules
+    if _of_parents is not None:
+        _of_parents.append(of_parent)
     return 0
 
 

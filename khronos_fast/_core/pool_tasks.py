@@ -11,8 +11,15 @@ import contextvars
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from khronos_fast._core.pool_events import log_failure
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+
+PAUSE = 0.05
+"""Seconds without new tasks after one has been cancelled: a loop that comes to its end cancels all, and waits for none
+that is begun later."""
 
 
 class TaskCrew:
@@ -26,6 +33,7 @@ class TaskCrew:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._paused = False
 
     def call(self, count: int) -> bool:
         """Have that many tasks look for jobs. False if there is no loop for them."""
@@ -56,30 +64,57 @@ class TaskCrew:
             return False
         return True
 
+    def pause(self) -> None:
+        """Begin no task for a moment: one has been cancelled, maybe as the loop comes to its end."""
+        if self.loop is not None and not self.loop.is_closed() and not self._paused:
+            self._paused = True
+            self.loop.call_later(PAUSE, self._go_on)
+
+    def _go_on(self) -> None:
+        self._paused = False
+
     def _begin(self, count: int) -> None:
         assert self.loop is not None
-        if self.loop.get_task_factory() is not None:
-            # It may begin tasks at once; a job that begins others would then run within them.
-            for _ in range(count):
-                self.loop.call_soon(self._run, self._work, self._pool)
-        else:
-            for _ in range(count):
+        if self._paused:
+            self.loop.call_later(PAUSE, self._begin, count)
+            return
+        for _ in range(count):
+            if self.loop.get_task_factory() is None:
                 self._run(self._work, self._pool)
+            else:
+                # It may begin tasks at once; a job that begins others would then run within them.
+                self.loop.call_soon(self._run, self._work, self._pool)
 
     def _run(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
         assert self.loop is not None
-        task = self.loop.create_task(function(*arguments), name=self._label, context=self._context.copy())
+        coroutine = function(*arguments)
+        try:
+            # Whatever factory the loop has, it takes a coroutine.
+            task = self._context.copy().run(self.loop.create_task, coroutine)
+        except BaseException:
+            coroutine.close()
+            self._report(False)
+            raise
         self._tasks.add(task)
         task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # an interrupt, which the loop has raised; nobody else is going to ask for it
-            return
+        if task.cancelled():
+            self.pause()
+        else:
+            error = task.exception()
+            if error is None:
+                return
+            if isinstance(error, Exception):
+                log_failure(self._label, "a task", error)
+        # It may not even have begun.
+        self._report(True)
+
+    def _report(self, again: bool) -> None:
         pool = self._pool()
         if pool is not None and self.loop is not None and not self.loop.is_closed():
-            pool._worker_gone()
+            pool._worker_gone(again)
 
     def _begin_closing(self, destroy: Callable[[Any], Any], resources: list[Any]) -> None:
         for resource in resources:
@@ -105,8 +140,6 @@ class TaskCrew:
 
 
 async def _destroy(destroy: Callable[[Any], Any], resource: Any, label: str) -> None:
-    from khronos_fast._core.pool_events import log_failure
-
     try:
         result = destroy(resource)
         if hasattr(result, "__await__"):

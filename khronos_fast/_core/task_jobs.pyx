@@ -14,7 +14,6 @@ from khronos_fast._core.pool_state cimport (
     Slot,
     close_later,
     condemn,
-    fault_of,
     keep,
     next_job,
     was_checked,
@@ -75,9 +74,9 @@ async def open_slot(reference, Slot slot, create, destroy):
         if error is None and destroy is not None:
             await close_orphan(resource, destroy)
     else:
-        if error is None:
-            error = fault_of(pool, resource)
         if error is not None:
+            if not isinstance(error, Exception):
+                pool.crew.pause()
             was_not_opened(pool, slot, error)
         elif not was_opened(pool, slot, resource):
             pool = None
@@ -96,8 +95,10 @@ async def check_slot(reference, Slot slot, validate, destroy):
         pass            # it says in its own way that it does not work
     except BaseException:
         pool = reference()
-        if pool is not None and not was_checked(pool, slot, False):
-            close_later(pool, slot)
+        if pool is not None:
+            pool.crew.pause()
+            if not was_checked(pool, slot, False):
+                close_later(pool, slot)
         raise
     pool = reference()
     if pool is None:
@@ -115,6 +116,7 @@ async def clean_slot(reference, Slot slot, reset, validate, destroy, name):
     except BaseException:
         pool = reference()
         if pool is not None:
+            pool.crew.pause()
             condemn(pool, slot)
             close_later(pool, slot)
         raise
@@ -154,6 +156,8 @@ async def close_slot(reference, Slot slot, destroy):
         error = failure
     pool = reference()
     if pool is not None:
+        if error is not None and not isinstance(error, Exception):
+            pool.crew.pause()
         was_closed(pool, slot, error)
     if error is not None and not isinstance(error, Exception):
         raise error

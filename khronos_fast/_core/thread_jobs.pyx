@@ -13,7 +13,6 @@ from khronos_fast._core.pool_state cimport (
     PoolState,
     Slot,
     describe,
-    fault_of,
     next_job,
     was_checked,
     was_closed,
@@ -70,8 +69,6 @@ cdef int open_slot(object reference, Slot slot, object create, object destroy) e
     if error is None and type(resource) is CoroutineType:
         resource.close()
         error = TypeError(f"create of {describe(pool)} returned a coroutine; for these use AsyncPool")
-    elif error is None:
-        error = fault_of(pool, resource)
     if error is not None:
         was_not_opened(pool, slot, error)
     elif not was_opened(pool, slot, resource):
