@@ -11,6 +11,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from khronos_fast._core.pool_events import log_failure
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -81,7 +83,10 @@ class Crew:
 
     def _run(self) -> None:
         while True:
-            self._work(self._pool)
+            try:
+                self._work(self._pool)
+            except BaseException:  # of a hook; here is nobody whom an interrupt could be meant for
+                log_failure(self._label, "a hook")
             gate = closed_gate()
             with self._lock:
                 if self._dismissed or self._pool() is None:
