@@ -998,7 +998,7 @@ cdef int change_sizes(PoolState self, object min_size, object max_size, Line *le
     while self.idle.first != NULL and self.size - self.closing + self.openings.count > most:
         leave_idle(self, now, leaving)
     mutex_leave(&self.mutex)
-    return follow_up(self, &woken, now)
+    return changed(self, &woken, now)     # who warms it may have what it waits for
 
 
 cdef int retire_all(PoolState self, Line *leaving) except -1:

@@ -64,9 +64,12 @@ class TaskCrew:
             return False
         return True
 
-    def pause(self) -> None:
-        """Begin no task for a moment: one has been cancelled, maybe as the loop comes to its end."""
-        if self.loop is not None and not self.loop.is_closed() and not self._paused:
+    def pause_if_cancelled(self, task: asyncio.Task[None] | None = None) -> None:
+        """Begin no task for a moment where this one has been cancelled, maybe as the loop comes to its end."""
+        if self.loop is None or self.loop.is_closed() or self._paused:
+            return
+        task = task or asyncio.current_task(self.loop)
+        if task is not None and task.cancelling():
             self._paused = True
             self.loop.call_later(PAUSE, self._go_on)
 
@@ -101,7 +104,7 @@ class TaskCrew:
     def _end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
-            self.pause()
+            self.pause_if_cancelled(task)
         else:
             error = task.exception()
             if error is None:

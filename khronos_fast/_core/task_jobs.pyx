@@ -76,7 +76,7 @@ async def open_slot(reference, Slot slot, create, destroy):
     else:
         if error is not None:
             if not isinstance(error, Exception):
-                pool.crew.pause()
+                pool.crew.pause_if_cancelled()
             was_not_opened(pool, slot, error)
         elif not was_opened(pool, slot, resource):
             pool = None
@@ -96,7 +96,7 @@ async def check_slot(reference, Slot slot, validate, destroy):
     except BaseException:
         pool = reference()
         if pool is not None:
-            pool.crew.pause()
+            pool.crew.pause_if_cancelled()
             if not was_checked(pool, slot, False):
                 close_later(pool, slot)
         raise
@@ -116,7 +116,7 @@ async def clean_slot(reference, Slot slot, reset, validate, destroy, name):
     except BaseException:
         pool = reference()
         if pool is not None:
-            pool.crew.pause()
+            pool.crew.pause_if_cancelled()
             condemn(pool, slot)
             close_later(pool, slot)
         raise
@@ -157,7 +157,7 @@ async def close_slot(reference, Slot slot, destroy):
     pool = reference()
     if pool is not None:
         if error is not None and not isinstance(error, Exception):
-            pool.crew.pause()
+            pool.crew.pause_if_cancelled()
         was_closed(pool, slot, error)
     if error is not None and not isinstance(error, Exception):
         raise error
