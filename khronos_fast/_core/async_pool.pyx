@@ -104,16 +104,15 @@ cdef class TaskWaiter(Waiter):
         self.loop = loop
         self.future = loop.create_future()
 
-    cdef int wake(self) except -1:
+    cdef bint wake(self) except -1:
         if running_loop() is self.loop:
             settle_future(self.future)
-            return 0
+            return True
         try:
             self.loop.call_soon_threadsafe(settle_future, self.future)
         except RuntimeError:
-            # Its loop has been closed: nobody is there to take what it was handed.
-            give_up(self.pool, self)
-        return 0
+            return False        # its loop has been closed
+        return True
 
 
 def settle_future(future):

@@ -84,9 +84,9 @@ cdef class ThreadWaiter(Waiter):
         self.gate = allocate_lock()
         self.gate.acquire()
 
-    cdef int wake(self) except -1:
+    cdef bint wake(self) except -1:
         self.gate.release()
-        return 0
+        return True
 
     cdef bint wait(self, int64_t until) except -1:
         """False when the time is over. Ctrl-C interrupts it."""

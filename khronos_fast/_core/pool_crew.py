@@ -54,12 +54,15 @@ class Crew:
             if self._keeper is not None:
                 self._poke()
                 return True
-            self._keeper = closed_gate()
-        if self._start(self._keep):
-            return True
-        with self._lock:
-            self._keeper = None
-        return False
+            gate = self._keeper = closed_gate()
+        started = False
+        try:
+            started = self._start(self._keep, gate)
+        finally:
+            # Also where that was interrupted; a keeper that lives all the same sees that it is not the one.
+            if not started:
+                self._resign(gate)
+        return started
 
     def dismiss(self) -> None:
         """Let all of them go."""
@@ -74,9 +77,14 @@ class Crew:
         if self._keeper is not None and self._keeper.locked():
             self._keeper.release()
 
-    def _start(self, run: Callable[[], None]) -> bool:
+    def _resign(self, gate: threading.Lock) -> None:
+        with self._lock:
+            if self._keeper is gate:
+                self._keeper = None
+
+    def _start(self, run: Callable[..., None], *arguments: threading.Lock) -> bool:
         try:
-            threading.Thread(target=run, name=self._label, daemon=True).start()
+            threading.Thread(target=run, args=arguments, name=self._label, daemon=True).start()
         except RuntimeError:  # no more threads, or the interpreter is on its way out
             return False
         return True
@@ -99,25 +107,29 @@ class Crew:
                         return
                 # It has been called in this very moment.
 
-    def _keep(self) -> None:
-        gate = self._keeper
-        assert gate is not None
+    def _keep(self, gate: threading.Lock) -> None:
+        try:
+            while self._wait_for_alarm(gate):
+                pool = self._pool()
+                if pool is not None:
+                    pool._look_again()
+                del pool
+        finally:
+            self._resign(gate)
+
+    def _wait_for_alarm(self, gate: threading.Lock) -> bool:
+        """Until it goes off; False if none is set, or another one keeps it."""
         while True:
             with self._lock:
-                if self._due is None or self._dismissed:
-                    self._keeper = None
-                    return
+                if self._keeper is not gate or self._due is None or self._dismissed:
+                    # Who sets one from now on needs another keeper.
+                    self._resign(gate)
+                    return False
                 seconds = self._due - time.monotonic()
-            if seconds > 0 and gate.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
-                continue  # the alarm has been set anew
-            with self._lock:
-                if self._due is None or self._due > time.monotonic():
-                    continue
-                self._due = None
-            pool = self._pool()
-            if pool is not None:
-                pool._look_again()
-            del pool
+                if seconds <= 0:
+                    self._due = None
+                    return True
+            gate.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
 
 
 def closed_gate() -> threading.Lock:

@@ -84,10 +84,11 @@ cdef class Slot(Link):
 cdef class Waiter(Link):
     cdef Fate fate
     cdef Slot slot
+    cdef uint64_t lease         # with which it has been served
     cdef uint64_t generation    # of the pool, in whose line it waits
     cdef int64_t since
 
-    cdef int wake(self) except -1
+    cdef bint wake(self) except -1
 
 
 cdef class PoolState:

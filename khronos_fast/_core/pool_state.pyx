@@ -99,9 +99,8 @@ cdef class Waiter(Link):
     def __cinit__(self, *_):
         self.fate = LEFT
 
-    cdef int wake(self) except -1:
-        """It has been served or refused: let it go on."""
-        return 0
+    cdef bint wake(self) except -1:
+        """It has been served or refused: let it go on. False if nobody is there any more."""
 
 
 cdef class PoolState:
@@ -278,6 +277,7 @@ cdef void serve_first(PoolState self, PyObject *slot, int64_t now, Line *woken) 
     lend(self, slot, now)
     (<Slot> slot).doing = HANDED
     (<Waiter> waiter).slot = <Slot> slot
+    (<Waiter> waiter).lease = (<Slot> slot).lease
     (<Waiter> waiter).fate = SERVED
     self.waited += now - (<Waiter> waiter).since
     woken_add(woken, waiter)
@@ -471,11 +471,14 @@ cdef int follow_up(PoolState self, Line *woken, int64_t now) except -1:
     cdef PyObject *next
     cdef object interrupt = None
     while waiter != NULL:
-        next = (<Waiter> waiter).next
         try:
-            (<Waiter> waiter).wake()
+            if not (<Waiter> waiter).wake():
+                mutex_enter(&self.mutex)
+                pass_on(self, <Waiter> waiter, now, woken)      # maybe to another one, who is woken next
+                mutex_leave(&self.mutex)
         except BaseException as error:
             interrupt = error
+        next = (<Waiter> waiter).next
         Py_DECREF(<Waiter> waiter)
         waiter = next
     attend(self, now)
@@ -750,7 +753,12 @@ cdef bint keep(PoolState self, Slot slot) except -1:
     mutex_enter(&self.mutex)
     kept = is_of_now(self, slot) and settle(self, <PyObject *> slot, now, &woken)
     mutex_leave(&self.mutex)
-    follow_up(self, &woken, now)
+    try:
+        follow_up(self, &woken, now)
+    except BaseException:
+        if not kept:
+            close_later(self, slot)
+        raise
     return kept
 
 
@@ -781,25 +789,28 @@ cdef int close_later(PoolState self, Slot slot) except -1:
 cdef int give_up(PoolState self, Waiter waiter) except -1:
     """A borrower that has been interrupted. What it was served with goes on to the next one, as nobody has used it."""
     cdef Line woken = Line(NULL, NULL, 0)
-    cdef Slot slot
-    cdef bint kept = True
-    cdef int64_t now
+    cdef int64_t now = fine_now()
     if leave_line(self, waiter, False) != SERVED:
         return 0
-    slot = waiter.slot
-    now = fine_now()
     mutex_enter(&self.mutex)
-    if not is_of_now(self, slot) or slot.doing != HANDED:
-        mutex_leave(&self.mutex)
-        return 0
+    pass_on(self, waiter, now, &woken)
+    mutex_leave(&self.mutex)
+    return follow_up(self, &woken, now)
+
+
+cdef void pass_on(PoolState self, Waiter waiter, int64_t now, Line *woken) noexcept:
+    """In the mutex: take from a waiter what it was handed and has not taken."""
+    cdef PyObject *slot = <PyObject *> waiter.slot
+    if (
+        waiter.fate != SERVED or not is_of_now(self, waiter.slot)
+        or waiter.slot.doing != HANDED or waiter.slot.lease != waiter.lease
+    ):
+        return
+    waiter.fate = LEFT
     self.borrowed -= 1
     self.acquired -= 1
-    kept = settle(self, <PyObject *> slot, now, &woken)
-    if not kept:
-        give_job(self, <PyObject *> slot, TO_CLOSE, now)
-    mutex_leave(&self.mutex)
-    follow_up(self, &woken, now)
-    return 0
+    if not settle(self, slot, now, woken):
+        give_job(self, slot, TO_CLOSE, now)
 
 
 # ---------------------------------------------------------------------- jobs
@@ -832,7 +843,11 @@ cdef Slot next_job(PoolState self, bint called):
     mutex_leave(&self.mutex)
     if slot is not fresh:
         self.slots.discard(fresh)
-    attend(self, now)
+    try:
+        attend(self, now)
+    except BaseException:
+        # Whoever took a job has to do it.
+        log_failure(self.name, "calling for help")
     return slot
 
 
@@ -878,9 +893,14 @@ cdef bint was_opened(PoolState self, Slot slot, object resource) except -1:
     _older, self.last_error = self.last_error, None      # dropped outside
     mutex_leave(&self.mutex)
     try:
-        tell(self, "created", resource, None, took)
-    finally:
-        changed(self, &woken, now)
+        try:
+            tell(self, "created", resource, None, took)
+        finally:
+            changed(self, &woken, now)
+    except BaseException:
+        if not kept:
+            close_later(self, slot)
+        raise
     return kept
 
 
@@ -961,7 +981,7 @@ cdef int was_closed(PoolState self, Slot slot, object error) except -1:
     mutex_leave(&self.mutex)
     self.slots.discard(slot)
     try:
-        if error is not None:
+        if isinstance(error, Exception):        # and no end of a loop
             log_failure(self.name, "destroy", error)
         tell(self, "destroyed" if error is None else "destroy_failed", resource, error, 0)
     finally:
@@ -998,7 +1018,7 @@ cdef int change_sizes(PoolState self, object min_size, object max_size, Line *le
     while self.idle.first != NULL and self.size - self.closing + self.openings.count > most:
         leave_idle(self, now, leaving)
     mutex_leave(&self.mutex)
-    return changed(self, &woken, now)     # who warms it may have what it waits for
+    return let_go(self, &woken, now, leaving)
 
 
 cdef int retire_all(PoolState self, Line *leaving) except -1:
@@ -1012,7 +1032,16 @@ cdef int retire_all(PoolState self, Line *leaving) except -1:
     while self.idle.first != NULL:
         leave_idle(self, now, leaving)
     mutex_leave(&self.mutex)
-    return follow_up(self, &woken, now)
+    return let_go(self, &woken, now, leaving)
+
+
+cdef int let_go(PoolState self, Line *woken, int64_t now, Line *leaving) except -1:
+    """After a change of the whole pool: who warms it may have what it waits for."""
+    try:
+        return changed(self, woken, now)
+    except BaseException:
+        leave_to_workers(self, leaving)
+        raise
 
 
 cdef void leave_idle(PoolState self, int64_t now, Line *leaving) noexcept:

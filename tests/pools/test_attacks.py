@@ -371,3 +371,111 @@ def test_bad_input_that_was_taken():
 
     with pytest.raises(TypeError, match="coroutine function"):
         Pool(Resource, validate=Validator())
+
+
+class TestInterrupts:
+    def test_a_hook_of_a_creation_that_nobody_wants_any_more(self):
+        begun, go_on, destroyed = threading.Event(), threading.Event(), []
+
+        def create():
+            begun.set()
+            assert go_on.wait(PATIENCE)
+            return Resource()
+
+        def hook(event):
+            if event.kind == "created":
+                raise SystemExit
+
+        pool = Pool(create, destroy=destroyed.append, on_event=hook, min_size=0, max_size=1)
+        borrower = threading.Thread(target=lambda: pool.release(pool.acquire(timeout=PATIENCE)))
+        borrower.start()
+        assert begun.wait(PATIENCE)
+        pool.drain()
+        go_on.set()
+        borrower.join()
+        assert pool.close(timeout=PATIENCE)
+        assert pool.stats().created == len(destroyed) == 2
+
+    def test_one_who_is_interrupted_takes_nothing_from_the_next(self):
+        holders, tasks = [], []
+
+        def hook(event):
+            if event.kind == "acquired" and asyncio.current_task() is tasks[0]:
+                pool.release(event.resource)  # to the next in line
+                raise KeyError from asyncio.CancelledError()
+
+        def interrupting(event):
+            try:
+                hook(event)
+            except KeyError as error:
+                raise error.__cause__ from None
+
+        async def borrow():
+            resource = await pool.acquire()
+            holders.append(resource)
+            await asyncio.sleep(0.05)
+            holders.remove(resource)
+            pool.release(resource)
+
+        async def main():
+            nonlocal pool
+            pool = AsyncPool(Resource, on_event=interrupting, min_size=0, max_size=1)
+            tasks.append(None)
+            held = await pool.acquire()
+            tasks[:] = [asyncio.create_task(borrow()) for _ in range(3)]
+            await asyncio.sleep(0)
+            pool.release(held)
+            most = 0
+            while not all(task.done() for task in tasks):
+                most = max(most, len(holders))
+                await asyncio.sleep(0.001)
+            assert tasks[0].cancelled()
+            assert most == 1
+            assert await pool.close(timeout=PATIENCE)
+
+        pool = None
+        asyncio.run(main())
+
+    def test_a_resize_that_is_interrupted_destroys_all_the_same(self, monkeypatch):
+        destroyed, interrupted = [], []
+        start = threading.Thread.start
+
+        def interrupt(thread):
+            start(thread)
+            if threading.current_thread() is threading.main_thread() and not interrupted:
+                interrupted.append(True)
+                raise KeyboardInterrupt
+
+        pool = Pool(Resource, destroy=destroyed.append, min_size=2, max_size=3, idle_timeout=PATIENCE)
+        pool.warm()
+        monkeypatch.setattr(pool_crew.threading.Thread, "start", interrupt)
+        # What is idle beyond min_size is to be reaped now and then, for which a thread is started.
+        with pytest.raises(KeyboardInterrupt):
+            pool.resize(0, 1)
+        assert pool.close(timeout=PATIENCE)
+        assert pool.stats().created == len(destroyed) == 2
+
+    def test_a_keeper_that_is_interrupted_as_it_starts_is_followed_by_another(self, monkeypatch):
+        start = threading.Thread.start
+        interrupted = []
+
+        def interrupt(thread):
+            if thread._target.__name__ == "_keep" and not interrupted:
+                interrupted.append(True)
+                raise KeyboardInterrupt
+            start(thread)
+
+        pool = Pool(Resource, min_size=0, max_size=2, idle_timeout=0.05)
+        monkeypatch.setattr(pool_crew.threading.Thread, "start", interrupt)
+        for _ in range(3):
+            one, two = None, None
+            try:
+                one, two = pool.acquire(), pool.acquire()
+            except KeyboardInterrupt:
+                continue
+            pool.release(one)
+            pool.release(two)
+        assert interrupted
+        pool.resize(0, 3)
+        until(lambda: pool.stats().available == 0)
+        pool.close()

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from khronos_fast import AsyncPool, NotBorrowed, Pool, PoolClosed, PoolTimeout
 
 from .model import Model
-from .support import PATIENCE, Broken, Factory, SteppedLoop, Task
+from .support import PATIENCE, Broken, Factory, SteppedLoop, Task, until_true
 
 # How long the next state may take to come about. (With threads only; it comes within a millisecond or so.)
 SOON = 10.0
@@ -347,12 +347,15 @@ class Machine(RuleBasedStateMachine):
         assert all(resource.destroyed == 1 for resource in self.factory.made)
         self.factory.check(self.pool)
         if self.told:
-            kinds = [event.kind for event in self.told]
-            counts = self.model.counts
-            assert kinds.count("created") == counts["created"]
-            assert kinds.count("create_failed") == counts["create_failures"]
-            assert kinds.count("destroyed") + kinds.count("destroy_failed") == counts["destroyed"]
-            assert kinds.count("timed_out") == counts["timeouts"]
+            # Threads tell it a moment after.
+            until_true(lambda: self.count("destroyed", "destroy_failed") == self.model.counts["destroyed"])
+            assert self.count("created") == self.model.counts["created"]
+            assert self.count("create_failed") == self.model.counts["create_failures"]
+            assert self.count("timed_out") == self.model.counts["timeouts"]
+            assert self.count("acquired") == self.model.counts["acquired"]
+
+    def count(self, *kinds):
+        return sum(event.kind in kinds for event in list(self.told))
 
     def let_time_go_by(self):
         pass
@@ -501,9 +504,7 @@ class ThreadMachine(Machine):
 
 
 TestTasks = TaskMachine.TestCase
-TestTasks.settings = settings(max_examples=settings().max_examples * 2)
+TestTasks.settings = settings(max_examples=settings().max_examples * 4)
 TestThreads = ThreadMachine.TestCase
 # Each attempt at something smaller would wait for what does not come.
-TestThreads.settings = settings(
-    max_examples=settings().max_examples // 2, phases=set(settings().phases) - {Phase.shrink}
-)
+TestThreads.settings = settings(phases=set(settings().phases) - {Phase.shrink})
