@@ -105,7 +105,7 @@ cdef class Pool(PoolState):
     directly. Opening and validating happen in threads of the pool's own, never in those of the borrowers: a borrower
     takes whatever is ready first, and gives up when its time is over, whatever hangs.
 
-    An uncontended `acquire` and `release` take some 0.2 us together. None of the functions that are passed in runs
+    An uncontended `acquire` and `release` take some 50 ns together. None of the functions that are passed in runs
     under the pool's lock, so each may take its time, and use the pool.
 
     A child process, after `fork`, starts with an empty pool and never touches its parent's resources.
