@@ -1,4 +1,4 @@
-"""A query of one row by its key, whose cost is promised, beside the bare driver and a pool's cycle: `make benchmarks`."""
+"""A query of one row by its key, beside the bare driver and a cycle of the pool: `make benchmarks`."""
 
 import sqlite3
 from contextlib import closing
