@@ -504,7 +504,9 @@ class ThreadMachine(Machine):
 
 
 TestTasks = TaskMachine.TestCase
-TestTasks.settings = settings(max_examples=settings().max_examples * 4)
+TestTasks.settings = settings(max_examples=settings().max_examples * 2)
 TestThreads = ThreadMachine.TestCase
 # Each attempt at something smaller would wait for what does not come.
-TestThreads.settings = settings(phases=set(settings().phases) - {Phase.shrink})
+TestThreads.settings = settings(
+    max_examples=settings().max_examples // 2, phases=set(settings().phases) - {Phase.shrink}
+)

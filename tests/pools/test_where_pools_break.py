@@ -864,7 +864,7 @@ assert pool.acquire(timeout=0) is resource
 pool = make(max_size=1)
 held = pool.acquire()
 served = []
-threads = [threading.Thread(target=lambda: served.append(pool.acquire(timeout=60))) for _ in range(3)]
+threads = [threading.Thread(target=lambda: served.append(pool.acquire(timeout=60)), daemon=True) for _ in range(3)]
 for thread in threads:
     thread.start()
 while pool.stats().waiting < 3:
@@ -887,7 +887,7 @@ def create():
         gate.wait(60)
     return Resource()
 pool = Pool(create, destroy=destroy, min_size=0, max_size=1, idle_timeout=None)
-thread = threading.Thread(target=lambda: pool.release(pool.acquire(timeout=60)))
+thread = threading.Thread(target=lambda: pool.release(pool.acquire(timeout=60)), daemon=True)
 thread.start()
 begun.wait(60)
 def child():
@@ -902,6 +902,8 @@ assert pool.stats().available == 1
     "while others are busy with it": """
 # A lock that another thread holds at the time of the fork must not be held for ever in the child.
 import random
+# What a thread was just making, and nobody else had yet, goes with that thread's frames in the child.
+del Resource.__del__
 pool = make(max_size=2, max_lifetime=0.05, idle_timeout=0.02, validate=lambda resource: True, validate_after_idle=0)
 stop = threading.Event()
 def churn():
@@ -912,7 +914,7 @@ def churn():
             pool.stats()
         except PoolTimeout:
             pass
-threads = [threading.Thread(target=churn) for _ in range(4)]
+threads = [threading.Thread(target=churn, daemon=True) for _ in range(4)]
 for thread in threads:
     thread.start()
 def child():
@@ -975,7 +977,7 @@ def child():
                     assert resource.pid == os.getpid()
         except BaseException as error:
             failed.append(error)
-    threads = [threading.Thread(target=work) for _ in range(6)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
