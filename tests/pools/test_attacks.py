@@ -3,8 +3,6 @@
 import asyncio
 import gc
 import os
-import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -15,7 +13,7 @@ import pytest
 from khronos_fast import AsyncPool, NotBorrowed, Pool, PoolTimeout
 from khronos_fast._core import pool_crew
 
-PATIENCE = 30.0
+from .support import PATIENCE, run_script
 
 
 class Resource:
@@ -31,10 +29,7 @@ def until(condition):
 
 def runs(script):
     """Run a script of its own; return what it wrote to both streams."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_script(script)
     return done.stdout + done.stderr
 
 
@@ -339,8 +334,9 @@ class TestLoops:
 def test_a_child_that_ends_finalizes_nothing_of_its_parent(end):
     assert (
         runs(f"""if 1:
-        import gc, os, sys
+        import gc, os, sys, warnings
         from khronos_fast import Pool
+        warnings.simplefilter("ignore")     # a fork beside threads
         class Connection:
             def __init__(self):
                 self.process = os.getpid()

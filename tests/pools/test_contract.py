@@ -1569,6 +1569,41 @@ class TestEvents:
         failures = [record.exc_info[1] for record in caplog.records if record.name == "khronos_fast.pool"]
         assert sum(isinstance(error, Broken) for error in failures) >= len(told) - 1
 
+    @for_threads
+    @pytest.mark.parametrize("kind", ["acquired", "released", "timed_out", "destroyed"])
+    async def test_a_hook_that_interrupts_its_thread_loses_nothing(self, face, kind):
+        """Ctrl-C may come while it runs; it goes through to whoever called the pool."""
+        armed = [kind]
+
+        def hook(event):
+            if event.kind in armed:
+                armed.clear()
+                raise KeyboardInterrupt
+
+        pool = face.make(on_event=hook, max_size=1)
+        interrupted = 0
+        held = None
+        for use in ("acquire", "time out", "release", "acquire", "discard"):
+            try:
+                match use:
+                    case "acquire":
+                        held = None
+                        held = pool.acquire()
+                    case "time out":
+                        with pytest.raises((PoolTimeout, KeyboardInterrupt)) as caught:
+                            pool.acquire(timeout=0 if held is None else 0.01)
+                        interrupted += caught.type is KeyboardInterrupt
+                    case _:
+                        if held is not None:
+                            pool.release(held, discard=use == "discard")
+            except KeyboardInterrupt:
+                interrupted += 1
+        assert interrupted == 1
+        await until(lambda: pool.stats().borrowed == 0)
+        await face.give(pool, await face.take(pool))
+        assert await face.close(pool) is True
+        face.factory.check(pool)
+
     @both
     async def test_nothing_is_said_of_resources_above_debug(self, face, caplog):
         """They may hold a password; so may what a factory raises."""

@@ -167,6 +167,8 @@ class Machine(RuleBasedStateMachine):
         if not self.factory.under_way:
             return
         calls = self.factory.calls()
+        # Time alone may have begun an opening since the last look.
+        self.absorb()
         self.end_call(calls[number % len(calls)], well)
         self.rest()
 
