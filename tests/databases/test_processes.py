@@ -167,7 +167,7 @@ with Database(url) as database:
         raise
     assert database.query("SELECT count(*) FROM t") == [(2,)]
 """,
-    # It waits, and does not compute: then it could hold a lock of SQLite's own at the moment of the fork, and so for ever
+    # It waits, and does not compute: it could then hold a lock of SQLite's own when it is forked, and so for ever
     # in the child, which nobody can help.
     "with a statement under way": """
 with Database(url, max_size=2) as database:

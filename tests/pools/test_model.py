@@ -164,13 +164,16 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=which, well=st.sampled_from([True, True, True, False]))
     def end_a_call(self, number, well):
-        if not self.factory.under_way:
-            return
+        calls = self.calls()
+        if calls:
+            self.end_call(calls[number % len(calls)], well)
+            self.rest()
+
+    def calls(self):
+        """Those under way. Time alone may have begun an opening since the last look, so the model looks first."""
         calls = self.factory.calls()
-        # Time alone may have begun an opening since the last look.
         self.absorb()
-        self.end_call(calls[number % len(calls)], well)
-        self.rest()
+        return calls
 
     def end_call(self, call, well):
         model, resource = self.model, call.resource
@@ -325,7 +328,7 @@ class Machine(RuleBasedStateMachine):
         until = time.monotonic() + PATIENCE
         while self.model.line or self.factory.calls() or self.model.held or self.warming:
             assert time.monotonic() < until, "somebody waits for ever"
-            for call in self.factory.calls():
+            for call in self.calls():
                 self.end_call(call, True)
                 self.rest()
             for borrower in list(self.model.held):
@@ -341,7 +344,7 @@ class Machine(RuleBasedStateMachine):
             self.closing = self.begin(self.pool.close, timeout=None)
             self.rest()
             while self.factory.calls():
-                for call in self.factory.calls():
+                for call in self.calls():
                     self.end_call(call, True)
                 self.rest()
         assert self.outcome(self.closing) == (True, None)
