@@ -409,7 +409,8 @@ def test_what_is_discarded_is_closed(database, backend):
         assert names(database) == BEFORE
         add(database, "x")
         database.execute("DELETE FROM t WHERE name = 'x'")
-    when(lambda: open_files(backend.path) <= before)
+    # SQLite itself keeps one or two for later, as long as others of the process have locks on the file.
+    when(lambda: open_files(backend.path) <= before + 2)
 
 
 # ---------------------------------------------------------------- PostgreSQL

@@ -97,11 +97,12 @@ class Call:
         self.thread = threading.get_ident()
         self.began = time.monotonic()
         self.verdict = ()
+        self.ended = False  # by the test: it is about to return
         self.go = None  # what a gated one waits for
 
     def end(self, *verdict):
         """It goes on: with a result, with an exception that it raises, or as it would by itself."""
-        self.verdict = verdict
+        self.verdict, self.ended = verdict, True
         if isinstance(self.go, threading.Event):
             self.go.set()
         elif not self.go.done():
@@ -123,7 +124,8 @@ class Factory:
         self.asynchronous = asynchronous
         self.plan = collections.defaultdict(collections.deque)
         self.under_way = []
-        self.log = []  # (kind, resource), as they began
+        self.begun = []  # all there have been, as they began
+        self.log = []  # the same as pairs of kind and resource
         self.made = []
         self.faults = []
         self.lock = threading.Lock()
@@ -161,6 +163,7 @@ class Factory:
         if gated:
             call.go = asyncio.get_running_loop().create_future() if self.asynchronous else threading.Event()
         with self.lock:
+            self.begun.append(call)
             self.log.append((kind, resource))
             if resource is not None:
                 if resource.holder is not None:

@@ -466,8 +466,9 @@ def measure(exercise, rounds, world):
     rest(world)
     grown = sys.getallocatedblocks() - blocks
     after = {name: sys.getrefcount(each) for name, each in watched.items()}
-    # Timers that are still to come refer to the loop.
-    assert abs(after.pop("loop") - counted.pop("loop")) < rounds // 3
+    # Timers that are still to come refer to the loop; without the GIL, what is done goes later, too.
+    grown_loop = abs(after.pop("loop") - counted.pop("loop"))
+    assert FREE_THREADED or grown_loop < rounds // 3
     assert after == counted
     # Others use the constants too, but not so often; where they are immortal their counts stand still.
     for name, each in constants.items():

@@ -47,7 +47,7 @@ class Machine(RuleBasedStateMachine):
         self.pool = None
         self.borrowers = []  # in the line, or not yet looked at
         self.numbers = 0
-        self.seen = 0  # entries of the factory's log
+        self.seen = 0  # calls that have begun
         self.demand = self.total = 0  # before the present rule
         self.fails_in_a_row = 0
         self.closing = None
@@ -171,7 +171,7 @@ class Machine(RuleBasedStateMachine):
 
     def calls(self):
         """Those under way. Time alone may have begun an opening since the last look, so the model looks first."""
-        calls = self.factory.calls()
+        calls = [call for call in self.factory.calls() if not call.ended]
         self.absorb()
         return calls
 
@@ -250,14 +250,11 @@ class Machine(RuleBasedStateMachine):
 
     def absorb(self):
         """What has begun since the last time."""
-        with self.factory.lock:
-            new = self.factory.log[self.seen :]
-            calls = list(self.factory.under_way)
+        new = self.factory.begun[self.seen :]
         self.seen += len(new)
-        for kind, resource in new:
+        for call in new:
+            kind, resource = call.kind, call.resource
             if kind == "create":
-                known = {id(call) for call in self.model.opening}
-                call = next(call for call in calls if call.kind == "create" and id(call) not in known)
                 assert max(self.model.wanted(), self.demand) > 0, "an opening that nobody asked for"
                 self.model.opened(call)
             else:
