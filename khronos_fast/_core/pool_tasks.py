@@ -49,7 +49,8 @@ class TaskCrew:
 
     def dismiss(self) -> None:
         """No alarm is wanted any more."""
-        self._in_loop(self._cancel_timer)
+        if self._timer is not None:
+            self._in_loop(self._cancel_timer)
 
     def _in_loop(self, function: Callable[..., None], *arguments: Any) -> bool:
         loop = self.loop

@@ -347,6 +347,7 @@ class Machine(RuleBasedStateMachine):
         assert self.outcome(self.closing) == (True, None)
         # With threads, one that has done its part may not have said so yet.
         until_true(lambda: all(self.is_over(each) for each in self.others))
+        assert [self.outcome(each)[1] for each in self.others] == [None] * len(self.others)
         assert all(resource.destroyed == 1 for resource in self.factory.made)
         self.factory.check(self.pool)
         if self.told:
