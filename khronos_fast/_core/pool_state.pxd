@@ -14,8 +14,8 @@
 # inside (mutex.pxd). The pool's set of slots holds each slot until it is gone, so lists and table only borrow them; who
 # goes on with one outside takes a reference inside. What a slot holds never changes once it is open.
 #
-# Every transition changes the state first, then wakes whom it has served and calls for work, and only then tells hooks
-# and logs, which may raise anything.
+# Hooks and logs may raise anything. So every transition has changed the state before it tells them, and wakes whom it
+# has served, and calls for work, whatever they raise.
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t

@@ -230,7 +230,10 @@ class TestLoops:
         async def main():
             asyncio.get_running_loop().set_task_factory(lambda loop, coroutine: asyncio.Task(coroutine, loop=loop))
             async with AsyncPool(Resource, min_size=0) as pool:
-                pool.release(await pool.acquire(timeout=PATIENCE))
+                resource = await pool.acquire(timeout=PATIENCE)
+                assert isinstance(resource, Resource)
+                pool.release(resource)
+            assert pool.stats().created == pool.stats().destroyed == 1
 
         asyncio.run(main())
 
