@@ -14,24 +14,13 @@ from khronos_fast._core.task_jobs import work
 
 cimport cython
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint64_t
 
 from khronos_fast._core.arguments cimport parse_seconds
-from khronos_fast._core.call_key cimport reraise
 from khronos_fast._core.clock cimport clock_setup, fine_now
-from khronos_fast._core.coroutine cimport (
-    PYGEN_RETURN,
-    PyIter_Send,
-    PyTypeObject,
-    forget_value,
-    iternextfunc,
-    raise_stop_iteration,
-    sendfunc,
-    set_stop_iteration,
-    unaryfunc,
-    warn_never_awaited,
-)
+from khronos_fast._core.coroutine cimport CREATED, PYGEN_RETURN, Coroutine, PyTypeObject, iternextfunc, sendfunc
+from khronos_fast._core.finalizing cimport is_finalizing
 from khronos_fast._core.forks cimport count_forks, forks_so_far
 from khronos_fast._core.pool_state cimport (
     BORROWED,
@@ -65,7 +54,6 @@ from khronos_fast._core.pool_state cimport (
     is_broken_by,
     is_empty,
     is_filled,
-    is_finalizing,
     join_line,
     keep,
     leave_line,
@@ -285,81 +273,33 @@ cdef object bind(AsyncPool self):
 
 # ---------------------------------------------------------------------- borrowing
 
-cdef enum State:
-    CLOSED
-    CREATED         # not awaited yet
-    ENTERED         # it waits in the line, in `inner`
-    RUNNING         # it is just being sent something
-
-
 @cython.final
-@cython.freelist(64)
-cdef class Borrowing:
-    """What `AsyncPool.acquire` returns: a coroutine, to be awaited once."""
+cdef class Borrowing(Coroutine):
+    """What `AsyncPool.acquire` returns."""
 
     cdef AsyncPool pool
     cdef AsyncLease lease           # to be filled, or None
-    cdef object inner
     cdef int64_t limit
-    cdef State state
-    cdef object __weakref__
 
-    def __await__(self):
-        return awaited(self)
+    cdef PyObject *begin(self) except? NULL:
+        cdef uint64_t number
+        cdef Slot slot = take_now(self.pool, &number)
+        if slot is None:
+            self.inner = wait_in_line(self.pool, self.limit, self.lease)
+            return NULL
+        if self.lease is not None:
+            fill_lease(self.lease, slot, number)
+        Py_INCREF(slot.resource)
+        return <PyObject *> slot.resource
 
-    def __next__(self):
-        return self.send(None)
+    cdef void drop(self) noexcept:
+        if self.lease is not None and self.lease.slot is None:
+            self.lease.entered = False
+        self.lease = None
+        self.pool = None
 
-    def send(self, value):
-        """Go on, up to the next time it has to wait; as `coroutine.send`."""
-        cdef PyObject *result
-        if step(self, <PyObject *> value, &result) == PYGEN_RETURN:
-            raise_stop_iteration(result)
-            reraise()
-        returned = <object> result
-        Py_DECREF(returned)
-        return returned
-
-    def throw(self, *error):
-        """Raise an error where it waits, or at its beginning; as `coroutine.throw`."""
-        if self.state == CREATED:
-            finish(self)
-            return nothing().throw(*error)
-        if self.state != ENTERED:
-            refuse_to_go_on(self)
-        self.state = RUNNING
-        try:
-            result = self.inner.throw(*error)
-        except BaseException:
-            finish(self)
-            raise
-        self.state = ENTERED
-        return result
-
-    def close(self):
-        """Never go on; as `coroutine.close`."""
-        if self.state == RUNNING:
-            refuse_to_go_on(self)
-        inner = self.inner
-        finish(self)
-        if inner is not None:
-            inner.close()
-
-    @property
-    def __qualname__(self):
-        return "AsyncPool.acquire"
-
-    @property
-    def __name__(self):
-        return "acquire"
-
-    def __dealloc__(self):
-        if self.state == CREATED and not is_finalizing():
-            warn_never_awaited(AsyncPool.acquire)
-        forget_value()
-
-    def __repr__(self):
-        return f"<coroutine object AsyncPool.acquire at {<size_t> <PyObject *> self:#x}>"
+    cdef object called(self):
+        return AsyncPool.acquire
 
 
 cdef Borrowing new_borrowing(AsyncPool pool, object timeout, AsyncLease lease):
@@ -372,85 +312,6 @@ cdef Borrowing new_borrowing(AsyncPool pool, object timeout, AsyncLease lease):
     self.limit = limit
     self.state = CREATED
     return self
-
-
-cdef inline void finish(Borrowing self) noexcept:
-    self.state = CLOSED
-    self.inner = None
-    if self.lease is not None and self.lease.slot is None:
-        self.lease.entered = False
-    self.lease = None
-    self.pool = None
-
-
-cdef bint refuse_to_go_on(Borrowing self) except -1:
-    if self.state == RUNNING:
-        raise ValueError("coroutine already executing")
-    if self.state == CLOSED:
-        raise RuntimeError("cannot reuse already awaited coroutine")
-    return True
-
-
-def nothing():
-    """Somewhere to raise an error that was thrown in, in whichever of the ways this may be done."""
-    yield
-
-
-cdef object awaited(Borrowing self):
-    if self.state == ENTERED:
-        raise RuntimeError("coroutine is being awaited already")
-    return self
-
-
-cdef int step(Borrowing self, PyObject *sent, PyObject **result) except -1:
-    """As PyIter_Send: PYGEN_RETURN or PYGEN_NEXT with a new reference, or an error."""
-    cdef int outcome
-    cdef uint64_t number
-    cdef Slot slot
-    if self.state == CREATED and sent == <PyObject *> None:
-        self.state = RUNNING
-        try:
-            slot = take_now(self.pool, &number)
-            if slot is not None:
-                if self.lease is not None:
-                    fill_lease(self.lease, slot, number)
-                Py_INCREF(slot.resource)
-                result[0] = <PyObject *> slot.resource
-                finish(self)
-                return PYGEN_RETURN
-            self.inner = wait_in_line(self.pool, self.limit, self.lease)
-        except BaseException:
-            finish(self)
-            raise
-    elif self.state != ENTERED:
-        refuse_to_go_on(self)
-        raise TypeError("can't send non-None value to a just-started coroutine")
-    self.state = RUNNING
-    try:
-        outcome = PyIter_Send(<PyObject *> self.inner, sent, result)
-    except BaseException:
-        finish(self)
-        raise
-    if outcome == PYGEN_RETURN:
-        finish(self)
-    else:
-        self.state = ENTERED
-    return outcome
-
-
-cdef PyObject *iterate(Borrowing self) except? NULL:
-    """What `await` calls from Python 3.12 on; up to then it calls `step`."""
-    cdef PyObject *result
-    if step(self, <PyObject *> None, &result) == PYGEN_RETURN:
-        if result != <PyObject *> None:
-            set_stop_iteration(result)
-        return NULL
-    return result
-
-
-(<PyTypeObject *> Borrowing).tp_iternext = <iternextfunc> iterate
-(<PyTypeObject *> Borrowing).tp_as_async.am_await = <unaryfunc> awaited
-(<PyTypeObject *> Borrowing).tp_as_async.am_send = <sendfunc> step
 
 
 cdef Slot take_now(AsyncPool self, uint64_t *lease):

@@ -1,20 +1,14 @@
 """What `cached` makes of an `async def` function.
 
 A call returns a coroutine, `CachedCoroutine`, that keeps the arguments and looks them up when it is awaited; a hit ends
-it in that same step, without a task, a frame, or an exception that carries the value. A miss goes on in `load`, which
-is an ordinary coroutine that everything is passed on to.
-
-The load runs in a task of its own, and each who waits for it can be cancelled without the others. The last one to be
-cancelled ends the load. (Run in the first caller's task, it would end with that one, whoever else waits.)
+it in that same step, without a task, a frame, or an exception that carries the value. A miss goes on in `task_load`,
+an ordinary coroutine that everything is passed on to.
 """
 
-import asyncio
 import types
 from functools import partial
 
-from khronos_fast._core.flight import for_another_thread
-from khronos_fast._core.load_task import run
-from khronos_fast._core.task_flight import within
+from khronos_fast._core.task_load import load
 
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -41,7 +35,6 @@ from khronos_fast._core.coroutine cimport (
     visitproc,
     warn_never_awaited,
 )
-from khronos_fast._core.keys cimport key_hash, mix
 from khronos_fast._core.memo cimport (
     PyObject_Vectorcall,
     fill_in,
@@ -51,18 +44,7 @@ from khronos_fast._core.memo cimport (
     refuse,
     vectorcallfunc,
 )
-from khronos_fast._core.memory cimport (
-    FRESH,
-    LONELY,
-    Boarding,
-    MemoryCache,
-    board,
-    deliver,
-    fail,
-    leave_flight,
-    strike,
-)
-from khronos_fast._core.task_flight cimport TaskFlight
+from khronos_fast._core.memory cimport FRESH, Boarding
 
 cdef extern from *:
     """
@@ -140,107 +122,6 @@ cdef object code_of(object function):
         if type(code) is types.CodeType:        # a mock is an instance of whatever is wanted
             return code
     return None
-
-
-# ---------------------------------------------------------------------- loading
-
-async def load(CachedCoroutineFunction memo, object key, tuple args, dict kwargs, Boarding boarding):
-    """What the function returns, unless its key has a value or another task is loading it."""
-    cdef TaskFlight flight, mine
-    cdef MemoryCache cache = memo.memory
-    cdef bint landed
-    loop = asyncio.get_running_loop()
-    while True:
-        mine = TaskFlight(loop)
-        mine.take_off(key, mix(key_hash(<PyObject *> key)))
-        flight = <TaskFlight> board(cache, mine, boarding)
-        if flight is mine:
-            if mine.landed:
-                return mine.value
-            if boarding == LONELY:
-                return await load_alone(memo, mine, args, kwargs)
-            launch(memo, mine, args, kwargs)
-        elif flight.loop is not loop and flight.stands_still():
-            strike(cache, flight)
-            continue
-        try:
-            landed = await flight.wait(loop)
-        except BaseException as error:
-            if leave_flight(cache, flight) and isinstance(error, asyncio.CancelledError):
-                # It was this one's alone. As if it had been awaited here, it first comes to its end, and what it raises
-                # at that is not lost. A value is: who has been cancelled does not go on.
-                await flight.wait_for_the_end(loop)
-                if flight.error is not None and not flight.abandoned:
-                    raise flight.error.with_traceback(flight.traceback)
-            raise
-        if not landed:
-            strike(cache, flight)
-        elif flight.error is None:
-            return flight.value
-        elif not flight.abandoned:
-            failure = flight.error if flight.loop is loop else for_another_thread(flight.error)
-            raise failure.with_traceback(flight.traceback)
-        elif flight is mine and isinstance(flight.error, (KeyboardInterrupt, SystemExit)):
-            # The loop has it from the load's task; once is enough.
-            raise asyncio.CancelledError from flight.error
-        elif flight is mine:
-            raise flight.error
-
-
-cdef bint launch(CachedCoroutineFunction memo, TaskFlight flight, tuple args, dict kwargs) except -1:
-    """Has the load run in a task of its own."""
-    coroutine = run(load_for_all, memo, flight, args, kwargs)
-    coroutine.__name__ = coroutine.__qualname__ = memo.name
-    try:
-        flight.task = flight.loop.create_task(coroutine)
-        flight.task.add_done_callback(partial(bury, memo.memory, flight))
-    except BaseException as error:
-        coroutine.close()
-        if not flight.landed:
-            fail(memo.memory, flight, error, True)
-        flight.wake()
-        raise
-    return True
-
-
-def bury(MemoryCache cache, TaskFlight flight, task):
-    """The task is over. If it was cancelled before its first step, nobody has been told yet."""
-    if not task.cancelled():
-        task.exception()        # an interrupt, which the loop has raised; nobody else is going to ask for it
-    if not flight.landed:
-        fail(cache, flight, asyncio.CancelledError(), True)
-        flight.wake()
-    flight.end()
-
-
-async def load_for_all(CachedCoroutineFunction memo, TaskFlight flight, tuple args, dict kwargs):
-    """Runs the function for everybody who waits; they get to see what it raises."""
-    within.set(flight.node)
-    try:
-        await load_alone(memo, flight, args, kwargs)
-    except (KeyboardInterrupt, SystemExit):
-        raise           # for the loop, as from any task
-    except asyncio.CancelledError:
-        if flight.abandoned:
-            raise
-    except BaseException:
-        pass
-    finally:
-        flight.wake()
-
-
-async def load_alone(CachedCoroutineFunction memo, TaskFlight flight, tuple args, dict kwargs):
-    try:
-        value = await memo.function(*args, **kwargs)
-    except asyncio.CancelledError as error:
-        # Of the task that runs it; or of something that the function has waited for, which is a failure as any other.
-        fail(memo.memory, flight, error, flight.task is None or flight.task.cancelling() > 0)
-        raise
-    except BaseException as error:
-        fail(memo.memory, flight, error, not isinstance(error, Exception))
-        raise
-    deliver(memo.memory, flight, value, memo.life)
-    return value
 
 
 # ---------------------------------------------------------------------- the coroutine
@@ -446,7 +327,9 @@ cdef PyObject *begin(CachedCoroutine self, object key) except? NULL:
     args = tuple([<object> self.arguments[i] for i in range(self.positional)])
     for i in range(self.positional, self.count):
         kwargs[<object> tuple_item(self.names, i - self.positional)] = <object> self.arguments[i]
-    self.inner = load(self.memo, key, args, kwargs, self.boarding)
+    self.inner = load(
+        self.memo.memory, key, self.memo.function, args, kwargs, self.memo.life, self.memo.name, self.boarding
+    )
     drop_arguments(self)
     return NULL
 

@@ -97,3 +97,20 @@ cdef extern from "Python.h":
         PyAsyncMethods *tp_as_async
     int PYGEN_RETURN, PYGEN_NEXT
     int PyIter_Send(PyObject *iterator, PyObject *sent, PyObject **result) except -1
+
+cdef enum State:
+    CLOSED
+    CREATED         # not awaited yet: it has what it was called with
+    ENTERED         # goes on in `inner`
+    RUNNING         # it is just being sent something
+
+
+cdef class Coroutine:
+    cdef object inner
+    cdef State state
+    cdef object __weakref__
+
+    # What a kind of them says:
+    cdef PyObject *begin(self) except? NULL
+    cdef void drop(self) noexcept
+    cdef object called(self)

@@ -29,6 +29,7 @@ cdef class Flight:
     cdef int landed             # to be read by has_landed
     # In the guard of its cache:
     cdef bint lonely            # nobody may wait for it
+    cdef bint overtakes         # it is a write: when it lands, other loads of its key are overtaken
     # Set in the same guarded section as the write that overtook this load: its result is for those who wait, only.
     cdef bint detached
     cdef Py_ssize_t waiting     # those who share it, its first caller included
@@ -49,4 +50,4 @@ cdef class ThreadFlight(Flight):
     cdef list gates             # a lock of each who waits, held until the flight has landed
 
     cdef void open_gates(self) noexcept
-    cdef bint wait(self) except -1
+    cdef bint wait(self, object patience=*) except -1

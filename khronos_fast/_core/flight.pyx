@@ -1,7 +1,7 @@
 """A load under way, those who wait for it, and circles among the waits."""
 
 import os
-from _thread import allocate_lock
+from _thread import TIMEOUT_MAX, allocate_lock
 
 from cpython.pythread cimport PyThread_get_thread_ident
 
@@ -115,10 +115,10 @@ cdef class ThreadFlight(Flight):
         for gate in self.gates.copy():
             gate.release()
 
-    cdef bint wait(self) except -1:
+    cdef bint wait(self, object patience=None) except -1:
         """Park until it has landed; True if it has a result (value or error), False if it was abandoned.
 
-        Raises LoaderCycle where that would never end. Ctrl-C interrupts the wait.
+        False as well, and it has not landed, where that takes more seconds than `patience`. Raises LoaderCycle where that would never end. Ctrl-C interrupts the wait.
         """
         cdef object me = PyThread_get_thread_ident()
         # A signal handler may have interrupted another wait of this very thread.
@@ -130,13 +130,13 @@ cdef class ThreadFlight(Flight):
         try:
             self._refuse_circle(me)
             if not is_raised(&self.landed):
-                gate.acquire()
+                gate.acquire(timeout=-1 if patience is None else min(patience, TIMEOUT_MAX))
         finally:
             if outer is None:
                 _waits.pop(me, None)
             else:
                 _waits[me] = outer
-        return not self.abandoned
+        return is_raised(&self.landed) and not self.abandoned
 
     def _refuse_circle(self, me):
         cdef ThreadFlight flight = self

@@ -460,7 +460,7 @@ cdef inline bint put(MemoryCache cache, PyObject *key, PyObject *value, int64_t 
             store_leave(store)
             flight.land(<object> value, None)
             return True
-    elif cache.flights.count != 0:
+    if cache.flights.count != 0 and (flight is None or flight.overtakes):
         detach(cache, key, hash, spared)
     if place != NO_ENTRY and store.slab.entries[place].expiry <= now:
         store_depart(store, place, EXPIRED, &gone)
@@ -675,7 +675,7 @@ cdef bint may_share(Flight other, Flight mine) noexcept:
 cdef Flight board_alone(MemoryCache cache, Flight mine, Boarding boarding):
     """Begins a load of its own, whatever is there or under way."""
     cdef list spared = loads_of_others(cache, <PyObject *> mine.key, mine.hash) if boarding == FRESH else None
-    mine.lonely = boarding == LONELY
+    mine.lonely = boarding == LONELY or mine.overtakes
     store_enter(&cache.store)
     if boarding == FRESH:
         detach(cache, <PyObject *> mine.key, mine.hash, spared)
@@ -747,8 +747,9 @@ cdef object load(MemoryCache cache, Flight flight, const Loader *loader, int64_t
 
 
 cdef bint deliver(MemoryCache cache, Flight flight, object value, int64_t life) except -1:
-    """Books and stores what a load has returned; the flight lands, in any case."""
-    book(cache, flight, False)
+    """Books and stores what a load has returned; the flight lands, in any case. A write is none."""
+    if not flight.overtakes:
+        book(cache, flight, False)
     try:
         return put(cache, <PyObject *> flight.key, <PyObject *> value, life, flight)
     except BaseException as error:

@@ -17,6 +17,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from khronos_fast._core.arguments cimport parse_seconds
 from khronos_fast._core.clock cimport clock_setup, fine_now
+from khronos_fast._core.finalizing cimport is_finalizing
 from khronos_fast._core.forks cimport count_forks, forks_so_far
 from khronos_fast._core.mutex cimport mutex_enter, mutex_leave
 from khronos_fast._core.pool_state cimport (
@@ -46,7 +47,6 @@ from khronos_fast._core.pool_state cimport (
     is_broken_by,
     is_empty,
     is_filled,
-    is_finalizing,
     join_line,
     keep,
     later,

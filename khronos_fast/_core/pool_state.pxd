@@ -25,16 +25,6 @@ from khronos_fast._core.forks cimport forks_so_far
 from khronos_fast._core.mutex cimport Mutex, mutex_enter, mutex_leave
 from khronos_fast._core.slab cimport NEVER
 
-cdef extern from *:
-    """
-    #if PY_VERSION_HEX >= 0x030D0000
-      #define kf_is_finalizing Py_IsFinalizing
-    #else
-      #define kf_is_finalizing _Py_IsFinalizing
-    #endif
-    """
-    bint is_finalizing "kf_is_finalizing"() noexcept
-
 cdef enum Doing:
     GONE            # closed, or never opened
     OPENING         # a job runs `create` for it
