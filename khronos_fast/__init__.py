@@ -1,4 +1,6 @@
-"""A compiled LRU + TTL cache, memoizers and a connection pool, for the hottest path of a program."""
+"""A compiled LRU + TTL cache, memoizers and a connection pool, and caches in three tiers, for the hottest path of a
+program.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -33,29 +35,57 @@ if TYPE_CHECKING:
         Result,
         TransactionError,
     )
+    from khronos_fast.tiers import (
+        AsyncTieredCache,
+        CacheClosed,
+        Codec,
+        CodecError,
+        JSONCodec,
+        LoaderTimeout,
+        PickleCodec,
+        RedisStats,
+        RedisUnavailable,
+        RedisURLError,
+        TieredCache,
+        TieredStats,
+    )
+    from khronos_fast.tiers.redis_tier import RedisTier
 
 __all__ = [
     "AsyncDatabase",
     "AsyncPool",
+    "AsyncTieredCache",
+    "CacheClosed",
     "CacheInfo",
     "CacheStats",
+    "Codec",
+    "CodecError",
     "Database",
     "DatabaseStats",
     "DatabaseURLError",
     "Glob",
+    "JSONCodec",
     "KhronosError",
     "LoaderCycle",
+    "LoaderTimeout",
     "MemoryCache",
     "NotBorrowed",
+    "PickleCodec",
     "Pool",
     "PoolClosed",
     "PoolEvent",
     "PoolExhausted",
     "PoolStats",
     "PoolTimeout",
+    "RedisStats",
+    "RedisTier",
+    "RedisURLError",
+    "RedisUnavailable",
     "RemovalCause",
     "Result",
     "Row",
+    "TieredCache",
+    "TieredStats",
     "TransactionError",
     "WrongLoop",
     "__version__",
@@ -74,6 +104,19 @@ _LAZY = {
     "DatabaseURLError": "khronos_fast.databases",
     "Result": "khronos_fast.databases",
     "TransactionError": "khronos_fast.databases",
+    "AsyncTieredCache": "khronos_fast.tiers",
+    "CacheClosed": "khronos_fast.tiers",
+    "Codec": "khronos_fast.tiers",
+    "CodecError": "khronos_fast.tiers",
+    "JSONCodec": "khronos_fast.tiers",
+    "LoaderTimeout": "khronos_fast.tiers",
+    "PickleCodec": "khronos_fast.tiers",
+    "RedisStats": "khronos_fast.tiers",
+    "RedisTier": "khronos_fast.tiers",
+    "RedisURLError": "khronos_fast.tiers",
+    "RedisUnavailable": "khronos_fast.tiers",
+    "TieredCache": "khronos_fast.tiers",
+    "TieredStats": "khronos_fast.tiers",
 }
 
 

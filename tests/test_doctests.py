@@ -32,6 +32,21 @@ MODULES = {
     "khronos_fast.databases.stats": 1,
     "khronos_fast.databases.transaction": 1,
     "khronos_fast.databases.url": 1,
+    "khronos_fast.tiers.address": 1,
+    "khronos_fast.tiers.async_tiered": 1,
+    "khronos_fast.tiers.breaker": 1,
+    "khronos_fast.tiers.codec": 2,
+    "khronos_fast.tiers.command": 1,
+    "khronos_fast.tiers.errors": 1,
+    "khronos_fast.tiers.front": 3,
+    "khronos_fast.tiers.json_codec": 1,
+    "khronos_fast.tiers.pending": 1,
+    "khronos_fast.tiers.pickle_codec": 1,
+    "khronos_fast.tiers.plain": 2,
+    "khronos_fast.tiers.stats": 1,
+    "khronos_fast.tiers.template": 2,
+    "khronos_fast.tiers.tiered": 1,
+    "khronos_fast.tiers.wire": 1,
 }
 
 

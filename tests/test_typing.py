@@ -16,7 +16,7 @@ PACKAGE = Path(khronos_fast.__file__).resolve().parent
 
 
 def test_there_are_assertions():
-    assert [path.stem for path in ASSERTIONS] == ["typing_databases", "typing_memo", "typing_memory"]
+    assert [path.stem for path in ASSERTIONS] == ["typing_databases", "typing_memo", "typing_memory", "typing_tiers"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="needs mypy")

@@ -4,7 +4,6 @@ What it is for says a kind of it: `begin` has the result at once (a new referenc
 what it was called with; `called` is the method whose call it is, for names and warnings.
 """
 
-cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 

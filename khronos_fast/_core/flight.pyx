@@ -118,7 +118,8 @@ cdef class ThreadFlight(Flight):
     cdef bint wait(self, object patience=None) except -1:
         """Park until it has landed; True if it has a result (value or error), False if it was abandoned.
 
-        False as well, and it has not landed, where that takes more seconds than `patience`. Raises LoaderCycle where that would never end. Ctrl-C interrupts the wait.
+        False as well, and it has not landed, where that takes more seconds than `patience`. Raises LoaderCycle where
+        that would never end. Ctrl-C interrupts the wait.
         """
         cdef object me = PyThread_get_thread_ident()
         # A signal handler may have interrupted another wait of this very thread.

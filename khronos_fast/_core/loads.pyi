@@ -1,14 +1,16 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final, type_check_only
 
 from khronos_fast._core.memory import MemoryCache
 
 class OutOfPatience(Exception): ...
 
+@final
 class Loaded:
     value: Any
     def __init__(self, value: Any, seconds: float | None = None, kept: bool = True) -> None: ...
 
+@type_check_only
 class _Flight: ...
 
 def load_in_thread(

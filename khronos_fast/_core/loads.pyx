@@ -1,7 +1,7 @@
 """Loads of a memory that is one tier among others: what is loaded says itself how long it is kept, or that it is not.
 
-Everything that overtakes a load of a `MemoryCache` (a write, a deletion, an invalidation) overtakes these as well: it is
-the same list of loads under way.
+Everything that overtakes a load of a `MemoryCache` (a write, a deletion, an invalidation) overtakes these as well: it
+is the same list of loads under way.
 """
 
 from khronos_fast._core.flight import for_another_thread
@@ -12,8 +12,9 @@ from libc.stdint cimport int64_t
 
 from khronos_fast._core.arguments cimport parse_seconds
 from khronos_fast._core.flight cimport Flight, ThreadFlight, is_raised
+from khronos_fast._core.flights cimport flights_remove
 from khronos_fast._core.keys cimport key_hash, mix
-from khronos_fast._core.memory cimport FRESH, LONELY, SHARED, MemoryCache, board, deliver, discard, fail, strike
+from khronos_fast._core.memory cimport FRESH, LONELY, SHARED, MemoryCache, board, book, deliver, discard, fail, strike
 from khronos_fast._core.slab cimport NEVER
 from khronos_fast._core.store cimport store_enter, store_leave
 
@@ -42,7 +43,12 @@ cdef object land(MemoryCache cache, Flight flight, object value, int64_t life):
     if type(value) is Loaded:
         loaded = <Loaded> value
         value, life = loaded.value, loaded.life
-        if not (loaded.kept and fits(cache, flight.key, value)):
+        try:
+            kept = loaded.kept and fits(cache, flight.key, value)
+        except BaseException as error:
+            fail(cache, flight, error, not isinstance(error, Exception))
+            raise
+        if not kept:
             pass_on(cache, flight, value)
             return value
     deliver(cache, flight, value, life)
@@ -53,10 +59,14 @@ cdef bint pass_on(MemoryCache cache, Flight flight, object value) except -1:
     """It lands, and nothing is stored; what a write was to replace goes all the same."""
     if flight.overtakes and not flight.detached:
         discard(cache, flight.key)
+    elif not flight.overtakes:
+        book(cache, flight, False)
     store_enter(&cache.store)
+    flights_remove(&cache.flights, flight)
     flight.detached = True
     store_leave(&cache.store)
-    return deliver(cache, flight, value, NEVER)
+    flight.land(value, None)
+    return True
 
 
 cdef bint fits(MemoryCache cache, object key, object value) except -1:
@@ -73,7 +83,7 @@ cdef ThreadFlight new_flight(object key):
     return flight
 
 
-def load_in_thread(MemoryCache cache not None, str key not None, load, bint fresh, patience):
+def load_in_thread(MemoryCache cache not None, object key, load, bint fresh, patience):
     """What `load()`, which returns a `Loaded`, has loaded; unless the key has a value or another thread is loading it.
 
     `fresh`: it is loaded whatever there is or is under way. `patience`: seconds to wait for another thread's load; then
@@ -100,7 +110,7 @@ def load_in_thread(MemoryCache cache not None, str key not None, load, bint fres
             raise OutOfPatience
 
 
-def begin(MemoryCache cache not None, str key not None, bint writes=False):
+def begin(MemoryCache cache not None, object key, bint writes=False):
     """A load that nobody else waits for, or a write that overtakes all loads and writes of its key; see `end`."""
     cdef ThreadFlight flight = new_flight(key)
     flight.overtakes = writes

@@ -55,3 +55,4 @@ cdef bint deliver(MemoryCache cache, Flight flight, object value, int64_t life) 
 cdef bint fail(MemoryCache cache, Flight flight, object error, bint interrupted) except -1
 cdef bint leave_flight(MemoryCache cache, Flight flight) noexcept
 cdef void strike(MemoryCache cache, Flight flight) noexcept
+cdef void book(MemoryCache cache, Flight flight, bint failed) noexcept

@@ -21,7 +21,7 @@ from khronos_fast._core.slab cimport NEVER
 from khronos_fast._core.task_flight cimport TaskFlight
 
 
-def load_in_task(MemoryCache cache not None, str key not None, function, tuple args not None, str name, bint fresh):
+def load_in_task(MemoryCache cache not None, object key, function, tuple args not None, str name, bint fresh):
     """A coroutine: what `await function(*args)`, a `loads.Loaded`, has loaded for all who ask for the key."""
     return load(cache, key, function, args, {}, NEVER, name, FRESH if fresh else SHARED)
 

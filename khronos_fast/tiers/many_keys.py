@@ -1,0 +1,62 @@
+"""The plan that reads many keys: one round trip for all that memory misses (on a cluster: to each primary)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from khronos_fast.tiers import commands
+from khronos_fast.tiers.errors import RedisUnavailable
+from khronos_fast.tiers.one_key import accept, serve_last
+from khronos_fast.tiers.rules import Known, Rules, now
+from khronos_fast.tiers.steps import Ask, Plan
+from khronos_fast.tiers.writes import batches
+
+
+def read_many(rules: Rules, keys: list[str], memory_ttl: float | None) -> Plan[dict[str, Any]]:
+    """Have the values of those keys that have one."""
+    full_keys = {key: rules.full_key(key) for key in keys}
+    found = rules.memory.get_many(full_keys)
+    missed = [key for key in full_keys if key not in found]
+    if rules.tier is None:
+        rules.counters.add("misses", len(missed))
+        return found
+    for batch in batches(missed):
+        found |= yield from _read_batch(rules, {key: full_keys[key] for key in batch}, memory_ttl)
+    return {key: found[key] for key in full_keys if key in found}
+
+
+def _read_batch(rules: Rules, full_keys: dict[str, bytes], memory_ttl: float | None) -> Plan[dict[str, Any]]:
+    flights = {key: rules.begin(key) for key in full_keys}
+    known: dict[str, Known | None] = {}
+    try:
+        known = yield from _ask_for(rules, full_keys)
+    finally:
+        for key, flight in flights.items():
+            rules.end(flight, known.get(key), memory_ttl)
+    return {key: each.value for key, each in known.items() if each is not None}
+
+
+def _ask_for(rules: Rules, full_keys: dict[str, bytes]) -> Plan[dict[str, Known | None]]:
+    assert rules.tier is not None
+    deletions = rules.tier.deletions
+    wanted = list(full_keys.values())
+    tickets = [(key, deletions.covers(key)) for key in wanted] if deletions.some else []
+    first = [(key, ticket) for key, ticket in tickets if ticket is not None]
+    since = now()
+    try:
+        replies: list[Any] = yield Ask(
+            [commands.unlink(key) for key, _ in first] + commands.read_many(wanted, at_once=not rules.tier.clustered)
+        )
+        for (key, ticket), reply in zip(first, replies, strict=False):
+            if isinstance(reply, Exception):
+                raise RedisUnavailable(f"Redis does not delete: {reply}")
+            deletions.done(key, ticket)
+    except RedisUnavailable:
+        return {key: serve_last(rules, key) for key in full_keys}
+    replies = replies[len(first) :]
+    values = replies[: -len(wanted)]
+    if not rules.tier.clustered:
+        # MGET takes what is no string for nothing; and Redis may refuse all of it.
+        values = values[0] if isinstance(values[0], list) else values * len(wanted)
+    times = replies[-len(wanted) :]
+    return {key: accept(rules, raw, pttl, since) for key, raw, pttl in zip(full_keys, values, times, strict=True)}

@@ -1,0 +1,314 @@
+"""`RedisTier`: how caches reach Redis, whether it is worth a try, and what is still to be deleted there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Self
+
+from khronos_fast.tiers.address import Address
+from khronos_fast.tiers.async_link import AsyncLink
+from khronos_fast.tiers.breaker import PAUSE, Breaker
+from khronos_fast.tiers.commands import unlink
+from khronos_fast.tiers.errors import RedisUnavailable
+from khronos_fast.tiers.link import Link
+from khronos_fast.tiers.pattern_deletion import delete_matching
+from khronos_fast.tiers.pending import RememberedDeletions
+from khronos_fast.tiers.settings import parse_seconds
+from khronos_fast.tiers.stats import Counters, RedisStats
+from khronos_fast.tiers.steps import Ask, AskNode, Plan, Primaries
+from khronos_fast.tiers.threads import run_plan
+from khronos_fast.tiers.writes import BATCH
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+logger = logging.getLogger("khronos_fast.tiers")
+
+
+class RedisTier:
+    """A Redis, or Valkey, that caches share: one set of connections, one breaker, one memory of deletions.
+
+    No call takes longer than `timeout`, and none is tried again. After three failures in a row nobody asks any more; a
+    thread in the background finds out when Redis is back. What could not be deleted meanwhile is deleted then, and
+    before its key is read again.
+
+    Args:
+        redis: a URL (`redis://user:password@host:6379/0`, `rediss://` for TLS, `unix:///path`,
+            `redis+cluster://host:7000,host:7001`), or a client of redis-py, of any kind, that lends its address and
+            credentials.
+        timeout: seconds for a round trip, connecting included.
+        max_connections: the most connections to a server, of each process (with asyncio: of each event loop).
+        name: what logs and metrics call it.
+        connect: False: do not make sure at once that it can be reached.
+
+    Raises:
+        RedisURLError: the URL is none.
+        RedisUnavailable: it can't be reached, or refuses the password.
+        ImportError: redis-py is not installed.
+    """
+
+    def __init__(
+        self,
+        redis: Any,
+        *,
+        timeout: float = 0.25,
+        max_connections: int = 50,
+        name: str | None = None,
+        connect: bool = True,
+    ) -> None:
+        self.timeout = parse_seconds(timeout, "timeout")
+        if isinstance(max_connections, bool) or not isinstance(max_connections, int):
+            raise TypeError(f"max_connections must be an int, not {max_connections!r}")
+        if max_connections < 1:
+            raise ValueError(f"max_connections must be at least 1, not {max_connections}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be a str or None, not {name!r}")
+        self.name = name
+        self.max_connections = max_connections
+        self.address = Address.of(redis)
+        if connect:
+            self.address.check()
+        self.breaker = Breaker()
+        self.deletions = RememberedDeletions()
+        self._counters = Counters()
+        self._closed = False
+        self._link = Link(self.address, self.timeout, max_connections)
+        self._async_links: dict[asyncio.AbstractEventLoop, AsyncLink] = {}
+        self._prepare()
+        _tiers.add(self)
+
+    def _prepare(self) -> None:
+        # Protects the keeper and the links of event loops: who makes one. Inside, nothing but that.
+        self._lock = threading.RLock()
+        self._keeper: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    # ---------------------------------------------------------------------- asking
+
+    @property
+    def clustered(self) -> bool:
+        """Whether there are many servers, each with a part of the keys."""
+        return self.address.kind == "cluster"
+
+    def call(self, step: Any) -> Any:
+        """Do what a plan asks of Redis. Raises RedisUnavailable."""
+        ticket = self._enter()
+        try:
+            answer = _perform(self._link, step)
+        except RedisUnavailable as error:
+            self._failed(ticket, error)
+            raise
+        self._answered(ticket)
+        return answer
+
+    async def call_async(self, step: Any) -> Any:
+        """Do the same in the running event loop."""
+        ticket = self._enter()
+        try:
+            answer = await _perform(self._async_link(), step)
+        except RedisUnavailable as error:
+            self._failed(ticket, error)
+            raise
+        self._answered(ticket)
+        return answer
+
+    def _enter(self) -> int:
+        ticket = 0 if self._closed else self.breaker.allows()
+        if not ticket:
+            if self._closed:
+                raise RedisUnavailable(f"the link to {self.address} has been closed")
+            self.look_after()
+            raise RedisUnavailable(f"{self.address} is not asked for the moment, as it has failed")
+        return ticket
+
+    def _answered(self, ticket: int) -> None:
+        self._counters.add("calls")
+        self.breaker.succeeded(ticket)
+        if self.deletions.some:
+            self.look_after()
+
+    def _failed(self, ticket: int, error: RedisUnavailable) -> None:
+        self._counters.add("failures")
+        self._counters.add("timeouts", "Timeout" in type(error.__cause__).__name__)
+        if self.breaker.failed(ticket):
+            logger.warning("%s; it is not asked any more until it answers", error)
+            self.look_after()
+
+    def _async_link(self) -> AsyncLink:
+        loop = asyncio.get_running_loop()
+        link = self._async_links.get(loop)
+        if link is None:
+            with self._lock:
+                for other in [each for each in self._async_links if each.is_closed()]:
+                    self._async_links.pop(other).discard()
+                link = self._async_links[loop] = AsyncLink(self.address, self.timeout, self.max_connections)
+        return link
+
+    # ---------------------------------------------------------------------- looking after it
+
+    def look_after(self) -> None:
+        """Have somebody in the background find out when Redis is back, and delete there what is still to be deleted."""
+        if self._keeper is not None or self._closed:
+            return
+        with self._lock:
+            if self._keeper is not None:
+                return
+            keeper = threading.Thread(
+                target=_keep, args=(weakref.ref(self), self._stop), name=f"khronos_fast {self.address}", daemon=True
+            )
+            self._keeper = keeper
+            try:
+                keeper.start()
+            except RuntimeError:  # no more threads, or the interpreter is on its way out: the next call tries again
+                self._keeper = None
+
+    def _look(self, probe: int) -> int | None:
+        """Probe, and delete what is still to be deleted. None: no more is to be done; else the ticket to go on with."""
+        if not self.breaker.allows():
+            probe = probe if self.breaker.is_awaited(probe) else self.breaker.start_probe()
+            try:
+                self._link.ping()
+            except RedisUnavailable:
+                self.breaker.failed(probe)
+                return probe
+            if self.breaker.succeeded(probe):
+                logger.info("Redis at %s answers again", self.address)
+        try:
+            run_plan(self.call, _delete_remembered(self.deletions, clustered=self.clustered))
+        except RedisUnavailable:
+            return 0
+        with self._lock:
+            if self.deletions.some or not self.breaker.allows():
+                return 0
+            self._keeper = None
+        return None
+
+    # ---------------------------------------------------------------------- for its owner
+
+    def ping(self) -> bool:
+        """Whether Redis answers now."""
+        try:
+            self._link.ping()
+        except RedisUnavailable:
+            return False
+        return True
+
+    def stats(self) -> RedisStats:
+        """Return what was counted, and how it stands."""
+        return RedisStats(
+            address=str(self.address),
+            breaker=self.breaker.state,
+            breaker_opened=self.breaker.opened,
+            deletions_remembered=len(self.deletions),
+            deletions_forgotten=self.deletions.forgotten,
+            **self._counters.as_dict(),
+        )
+
+    def close(self) -> None:
+        """Close all connections. Those of event loops close there, as soon as these come to it."""
+        links = self._end()
+        for loop, link in links:
+            if loop.is_closed():
+                link.discard()
+            else:
+                loop.call_soon_threadsafe(link.discard)
+
+    async def aclose(self) -> None:
+        """Close all connections, from within an event loop."""
+        here = asyncio.get_running_loop()
+        for loop, link in self._end():
+            if loop is here:
+                await link.close()
+            elif loop.is_closed():
+                link.discard()
+            else:
+                loop.call_soon_threadsafe(link.discard)
+
+    def _end(self) -> list[tuple[asyncio.AbstractEventLoop, AsyncLink]]:
+        self._closed = True
+        self._stop.set()
+        self._link.close()
+        with self._lock:
+            links = list(self._async_links.items())
+            self._async_links.clear()
+        return links
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        name = "" if self.name is None else f" {self.name!r}"
+        return f"<{type(self).__name__}{name} {self.address}: {'closed' if self._closed else self.breaker.state}>"
+
+    def _after_fork(self) -> None:
+        """The child has none of the parent's threads, and nothing that it could share with it."""
+        # Let go of, a transport would take its socket off the parent's selector.
+        _left_behind.append(self._async_links)
+        self._async_links = {}
+        self.breaker.reset()
+        self.deletions.after_fork()
+        self._prepare()
+
+
+_tiers: weakref.WeakSet[RedisTier] = weakref.WeakSet()
+_left_behind: list[Any] = []
+
+
+def _after_fork() -> None:
+    for tier in list(_tiers):
+        tier._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _perform(link: Any, step: Any) -> Any:
+    """Do a step with a link; what that returns is to be awaited if the link is for tasks."""
+    if type(step) is Ask:
+        return link.ask(step.commands)
+    if type(step) is AskNode:
+        return link.ask_node(step.node, step.commands)
+    assert type(step) is Primaries
+    return link.primaries()
+
+
+def _delete_remembered(deletions: RememberedDeletions, *, clustered: bool) -> Plan[None]:
+    """Delete what could not be deleted before."""
+    for pattern, ticket in deletions.patterns():
+        yield from delete_matching(pattern, clustered=clustered)
+        deletions.pattern_done(pattern, ticket)
+    while batch := deletions.batch(BATCH):
+        replies = yield Ask([unlink(key) for key, _ in batch])
+        done = 0
+        for (key, ticket), reply in zip(batch, replies, strict=True):
+            if not isinstance(reply, Exception):
+                deletions.done(key, ticket)
+                done += 1
+        if not done:
+            raise RedisUnavailable(f"Redis does not delete: {replies[0]}")
+
+
+def _keep(reference: weakref.ref[RedisTier], stop: threading.Event) -> None:
+    """Run in a thread of its own, which ends when there is no more to do, or nobody has the tier any more."""
+    probe: int | None = 0
+    while not stop.wait(PAUSE):
+        tier = reference()
+        if tier is None:
+            return
+        try:
+            probe = tier._look(probe or 0)
+        except Exception:
+            logger.exception("looking after Redis at %s has failed", tier.address)
+        if probe is None:
+            return
+        del tier

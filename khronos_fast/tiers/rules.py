@@ -1,0 +1,195 @@
+"""What all plans of a cache share: its settings and tiers, and what is known of a value."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from khronos_fast._core.loads import Loaded, begin, end
+from khronos_fast._core.memory import MemoryCache
+from khronos_fast.tiers.commands import unlink
+from khronos_fast.tiers.errors import CodecError, RedisUnavailable
+from khronos_fast.tiers.front import Last
+from khronos_fast.tiers.payload import Entry, pack, unpack
+from khronos_fast.tiers.settings import Settings, key_octets
+from khronos_fast.tiers.stats import Counters
+from khronos_fast.tiers.steps import Ask, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from khronos_fast.tiers.command import Command
+    from khronos_fast.tiers.redis_tier import RedisTier
+
+logger = logging.getLogger("khronos_fast.tiers")
+now = time.monotonic
+
+
+class Known(NamedTuple):
+    """A value, and what is known of it."""
+
+    value: Any
+    since: float
+    """When that was so (`time.monotonic`): before Redis was asked, so that memory never outlives it."""
+    fresh: float = math.inf
+    """Seconds from then on until its ttl is over; 0 or less: it is."""
+    delta: float = 0.0
+    """Seconds that its load took."""
+    kept: bool = True
+    """Whether memory keeps it."""
+
+
+class Rules:
+    """The settings and tiers of one cache. Without I/O, and without threads or tasks.
+
+    `last` keeps the last value of each key beyond its time in memory, where that is of use: for serving it stale, and
+    for telling when it is worth an early refresh. It is fenced as memory is: what was overtaken does not come into it.
+    """
+
+    def __init__(self, settings: Settings, memory: MemoryCache[str, Any], tier: RedisTier | None) -> None:
+        self.settings = settings
+        self.memory = memory
+        self.tier = tier
+        self.counters = Counters()
+        self.prefix = f"{settings.namespace}:".encode("utf-8", "surrogatepass") if settings.namespace else b""
+        needed = settings.stale_ttl is not None or settings.beta is not None
+        self.last: MemoryCache[str, Last] | None = MemoryCache(memory.maxsize) if needed else None
+        self._warned = False
+
+    @property
+    def memories(self) -> list[MemoryCache[str, Any]]:
+        """Memory, and the last values, if there are any."""
+        return [self.memory] if self.last is None else [self.memory, self.last]
+
+    def full_key(self, key: str) -> bytes:
+        """Return a key as it is in Redis. Raises TypeError, ValueError."""
+        return self.prefix + key_octets(key)
+
+    # ---------------------------------------------------------------------- memory
+
+    def begin(self, key: str, *, writes: bool = False) -> list[Any]:
+        """Begin to read or to write the value of a key."""
+        return [begin(each, key, writes) for each in self.memories]
+
+    def begin_last(self, key: str) -> Any:
+        """Begin to load a value whose flight in memory somebody else has."""
+        return None if self.last is None else begin(self.last, key)
+
+    def end(self, flights: list[Any], known: Known | None, memory_ttl: float | None) -> bool:
+        """Store what it has come to; False if that was overtaken."""
+        kept = end(self.memory, flights[0], None if known is None else self.loaded(known, memory_ttl))
+        if self.last is not None:
+            self.end_last(flights[1], known)
+        return kept
+
+    def end_last(self, flight: Any, known: Known | None) -> None:
+        """Store it as the last value."""
+        if self.last is not None:
+            end(self.last, flight, None if known is None else self._loaded_last(known))
+
+    def loaded(self, known: Known, memory_ttl: float | None) -> Loaded:
+        """Say for how long memory keeps it: never longer than Redis does."""
+        fresh = known.fresh - (now() - known.since)
+        seconds = fresh if memory_ttl is None else min(memory_ttl, fresh)
+        return Loaded(known.value, None if seconds == math.inf else seconds, known.kept)
+
+    def _loaded_last(self, known: Known) -> Loaded:
+        last = Last(known.value, known.since + known.fresh, known.delta, self.settings.beta or 0.0)
+        seconds = known.fresh + (self.settings.stale_ttl or 0.0) - (now() - known.since)
+        return Loaded(last, None if seconds == math.inf else seconds, known.kept)
+
+    def drop(self, key: str) -> bool:
+        """Have memory hold nothing, and no load under way bring it back. True if there was something."""
+        found = [memory.delete(key) for memory in self.memories]
+        return any(found)
+
+    def last_of(self, key: str) -> Last | None:
+        """Return the last value of a key, if it may be served stale."""
+        if self.last is None or self.settings.stale_ttl is None:
+            return None
+        return self.last.peek(key)
+
+    # ---------------------------------------------------------------------- Redis
+
+    def ask(self, key: bytes, commands: Sequence[Command]) -> Plan[list[Any]]:
+        """Ask Redis about a key; what should have been deleted there goes first."""
+        assert self.tier is not None
+        deletions = self.tier.deletions
+        ticket = deletions.covers(key) if deletions.some else None
+        if ticket is None:
+            replies: list[Any] = yield Ask(commands)
+            return replies
+        replies = yield Ask([unlink(key), *commands])
+        if isinstance(replies[0], Exception):
+            raise RedisUnavailable(f"Redis does not delete: {replies[0]}")
+        deletions.done(key, ticket)
+        return replies[1:]
+
+    def could_not_delete(self, keys: Sequence[bytes]) -> None:
+        """Remember to do it before they are read again."""
+        assert self.tier is not None
+        for key in keys:
+            self.tier.deletions.add(key, self.prefix)
+        self.tier.look_after()
+
+    def encode(self, value: Any, delta: float = 0.0) -> bytes:
+        """Make of a value what lies in Redis. Raises CodecError."""
+        settings = self.settings
+        try:
+            payload = settings.codec.encode(value)
+        except CodecError:
+            raise
+        except Exception as error:
+            raise CodecError(f"{settings.codec!r} does not take a {type(value).__name__}: {error}") from error
+        if not isinstance(payload, bytes):
+            raise CodecError(f"{settings.codec!r} must make bytes, not {type(payload).__name__}")
+        return pack(payload, settings.stale_ttl or 0.0, delta if settings.beta is not None else 0.0)
+
+    def life_ms(self, ttl: float | None) -> int | None:
+        """Return for how long an entry of such a ttl lives in Redis."""
+        return None if ttl is None else max(round((ttl + (self.settings.stale_ttl or 0.0)) * 1e3), 1)
+
+    def decode(self, raw: bytes, pttl: Any, since: float) -> tuple[Entry, Known | None]:
+        """Tell what a reply says: the entry, and its value if it has one."""
+        entry = unpack(raw)
+        if entry.payload is None:
+            return entry, None
+        try:
+            value = self.settings.codec.decode(entry.payload)
+        except Exception as error:  # of any codec; what does not decode is no value
+            self.counters.add("undecodable")
+            logger.debug("%s: a payload does not decode: %s", self.label, error)
+            return entry, None
+        remaining = math.inf if pttl == -1 else max(pttl, 0) / 1e3
+        fresh = 0.0 if entry.is_token else remaining - entry.stale
+        return entry, Known(value, since, fresh, entry.delta)
+
+    def is_early(self, known: Known) -> bool:
+        """Whether to load it anew before its time is over (XFetch).
+
+        Each reader draws a lot; the nearer the end and the slower the load, the likelier it is to win. So one of many
+        readers begins shortly before the end, and hardly ever two. Vattani, Chierichetti, Lowenstein, "Optimal
+        Probabilistic Cache Stampede Prevention", VLDB 2015.
+        """
+        beta = self.settings.beta
+        if beta is None or not known.delta:
+            return False
+        return known.fresh <= known.delta * beta * -math.log(1.0 - random.random())
+
+    # ---------------------------------------------------------------------- telling
+
+    @property
+    def label(self) -> str:
+        """What logs call the cache."""
+        return self.settings.name or self.settings.namespace or "a tiered cache"
+
+    def warn_unstorable(self, error: CodecError) -> None:
+        """Count and tell of a value that no codec takes; the first time aloud."""
+        self.counters.add("unstorable")
+        if not self._warned:
+            self._warned = True
+            logger.warning("%s: a value is kept in memory only, as the codec does not take it", self.label)
+        logger.debug("%s: a value is kept in memory only: %s", self.label, error)

@@ -1,0 +1,121 @@
+"""The plans that write and delete, any number of keys.
+
+What Redis could not be told for certain is remembered as still to be deleted: a write that has failed may have happened
+or not, and what is there now may be older than what memory has.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from khronos_fast.tiers import commands
+from khronos_fast.tiers.errors import RedisUnavailable
+from khronos_fast.tiers.payload import unpack
+from khronos_fast.tiers.rules import Known, Rules, now
+from khronos_fast.tiers.steps import Ask, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BATCH = 500
+"""Keys in one round trip, so that others get their turn in between."""
+
+
+def batches(keys: list[str]) -> Iterator[list[str]]:
+    """Return the keys, so many at a time."""
+    rest = iter(keys)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
+
+
+def write(rules: Rules, values: dict[str, Any], ttl: float | None, memory_ttl: float | None) -> Plan[None]:
+    """Have all tiers hold these values."""
+    full_keys = {key: rules.full_key(key) for key in values}
+    raws = {} if rules.tier is None else {key: rules.encode(value) for key, value in values.items()}
+    for keys in batches(list(values)):
+        yield from _write(
+            rules,
+            {key: values[key] for key in keys},
+            {full_keys[key]: raws[key] for key in keys if raws},
+            ttl,
+            memory_ttl,
+        )
+
+
+def _write(
+    rules: Rules, values: dict[str, Any], raws: dict[bytes, bytes], ttl: float | None, memory_ttl: float | None
+) -> Plan[None]:
+    since = now()
+    flights = {key: rules.begin(key, writes=True) for key in values}
+    written = False
+    try:
+        if raws:
+            yield from _write_to_redis(rules, raws, rules.life_ms(ttl))
+        written = True
+    finally:
+        fresh = float("inf") if ttl is None else ttl
+        for key, value in values.items():
+            known = Known(value, since, fresh) if written else None
+            if not rules.end(flights[key], known, memory_ttl):
+                # Another one writes or deletes it at the same time, and who comes last in Redis nobody knows.
+                rules.drop(key)
+
+
+def _write_to_redis(rules: Rules, raws: dict[bytes, bytes], life_ms: int | None) -> Plan[None]:
+    assert rules.tier is not None
+    deletions = rules.tier.deletions
+    tickets = [(key, deletions.covers(key)) for key in raws] if deletions.some else []
+    unsure = set(raws)
+    try:
+        replies = yield Ask([commands.write(key, raw, life_ms) for key, raw in raws.items()])
+        unsure = {key for key, reply in zip(raws, replies, strict=True) if isinstance(reply, Exception)}
+    except RedisUnavailable:
+        pass
+    finally:
+        if unsure:
+            rules.could_not_delete(list(unsure))
+    for key, ticket in tickets:
+        if ticket is not None and key not in unsure:
+            deletions.done(key, ticket)
+
+
+def delete(rules: Rules, keys: list[str]) -> Plan[int]:
+    """Have no tier hold these keys. How many of them any had."""
+    full_keys = {key: rules.full_key(key) for key in keys}
+    count = 0
+    for batch in batches(list(full_keys)):
+        count += yield from _delete(rules, {key: full_keys[key] for key in batch})
+    return count
+
+
+def _delete(rules: Rules, full_keys: dict[str, bytes]) -> Plan[int]:
+    found = {key for key in full_keys if rules.drop(key)}
+    if rules.tier is None:
+        return len(found)
+    replies: list[Any] | None = None
+    try:
+        replies = yield Ask([command for key in full_keys.values() for command in commands.delete(key)])
+    except RedisUnavailable:
+        pass
+    finally:
+        if replies is None:
+            rules.could_not_delete(list(full_keys.values()))
+        # Once more: meanwhile somebody may have read what was still there.
+        for key in full_keys:
+            rules.drop(key)
+    if replies is not None:
+        found |= _confirm(rules, full_keys, replies)
+    return len(found)
+
+
+def _confirm(rules: Rules, full_keys: dict[str, bytes], replies: list[Any]) -> set[str]:
+    """Tell which keys had a value; what was not deleted is remembered."""
+    found = set()
+    for place, (key, full_key) in enumerate(full_keys.items()):
+        beginning, unlinked = replies[2 * place : 2 * place + 2]
+        if isinstance(unlinked, Exception):
+            rules.could_not_delete([full_key])
+        elif unlinked and not (isinstance(beginning, bytes) and unpack(beginning).is_token):
+            found.add(key)
+    return found

@@ -1,0 +1,96 @@
+from collections.abc import Coroutine
+from typing import Any, assert_type
+
+from khronos_fast import AsyncTieredCache, RedisStats, TieredCache, TieredStats
+from khronos_fast.tiers.decorated import DecoratedFunction, async_decorator, decorator
+
+
+@decorator(None, "a:{number}", ttl=5)
+def plain(number: int, text: str = "") -> float:
+    return 1.0
+
+
+@async_decorator(None, "a:{number}")
+async def coroutine(number: int, text: str = "") -> bytes:
+    return b""
+
+
+class Thing:
+    @decorator(None, lambda self, number: "x")
+    def method(self, number: int) -> float:
+        return 1.0
+
+    @async_decorator(None, "a:{number}")
+    async def coroutine(self, number: int) -> bytes:
+        return b""
+
+
+assert_type(plain(1, text="x"), float)
+assert_type(plain.refresh(1), float)
+assert_type(plain.cache_delete(1), bool)
+assert_type(plain.cache_key(1), str)
+plain("x")  # type: ignore[arg-type]
+plain.cache_key()  # type: ignore[call-arg]
+assert_type(Thing().method(1), float)
+assert_type(Thing().method.cache_delete(1), bool)
+assert_type(Thing.method(Thing(), 1), float)
+Thing().method("x")  # type: ignore[arg-type]
+
+
+@async_decorator(None, "a")  # type: ignore[arg-type]
+def wrong() -> int:
+    return 1
+
+@decorator(None, 5)  # type: ignore[arg-type]
+def wrong2() -> int:
+    return 1
+
+def bare_function(x: int) -> int:
+    return 1
+decorator(None, bare_function)  # type: ignore[arg-type]
+
+async def main() -> None:
+    assert_type(await coroutine(1), bytes)
+    assert_type(await coroutine.refresh(1), bytes)
+    assert_type(await coroutine.cache_delete(1), bool)
+    assert_type(await Thing().coroutine(1), bytes)
+    assert_type(await Thing().coroutine.cache_delete(1), bool)
+
+
+cache = TieredCache(memory=10, ttl=5)
+assert_type(cache.get_or_compute("k", lambda: 1), int)
+assert_type(cache.refresh("k", lambda: "x", ttl=None), str)
+assert_type(cache.delete("k"), bool)
+assert_type(cache.get_many(["k"]), dict[str, Any])
+assert_type(cache.stats(), TieredStats)
+assert_type(cache.stats().redis, RedisStats | None)
+cache.set(1, 2)  # type: ignore[arg-type]
+cache.get_or_compute("k", 1)  # type: ignore[arg-type]
+TieredCache(ttl="x")  # type: ignore[arg-type]
+
+
+@cache.cached("a:{number}")
+def kept(number: int) -> list[str]:
+    return []
+
+
+assert_type(kept(1), list[str])
+tasks = AsyncTieredCache()
+
+
+async def load() -> bytes:
+    return b""
+
+
+@tasks.cached("a:{number}")
+async def kept_async(number: int) -> list[str]:
+    return []
+
+
+async def use() -> None:
+    assert_type(await tasks.get_or_compute("k", load), bytes)
+    assert_type(await tasks.get_or_compute("k", lambda: 1), int)
+    assert_type(await tasks.delete("k"), bool)
+    assert_type(await kept_async(1), list[str])
+    async with tasks as same:
+        assert_type(same, AsyncTieredCache)
