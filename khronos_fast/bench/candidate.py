@@ -1,7 +1,7 @@
 """Whoever wants to take part, with what every kind of contender has in common: a package that is found, or is missing.
 
 Kinds differ in what is measured of them: `contender` has the caches, `memoizer` the memoizing decorators,
-`matcher` what tells whether a key is selected by a pattern, `pooler` the pools.
+`matcher` what tells whether a key is selected by a pattern, `pooler` the pools, `tiering` the caches in tiers.
 """
 
 import importlib

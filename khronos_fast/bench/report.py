@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from khronos_fast.bench import contenders, matchers, memoizers, poolers
+from khronos_fast.bench import contenders, matchers, memoizers, poolers, tiered
 from khronos_fast.bench.candidate import Candidate, Found, Missing
 from khronos_fast.bench.machine import describe_machine
 from khronos_fast.bench.ratios import Ratio, all_ratios
@@ -16,7 +16,13 @@ from khronos_fast.bench.rounds import Outcome
 from khronos_fast.bench.workload import Workload
 
 FORMAT = 1
-CANDIDATES: tuple[Candidate, ...] = (*contenders.ALL, *memoizers.ALL, *matchers.ALL, *poolers.ALL)
+CANDIDATES: tuple[Candidate, ...] = (
+    *contenders.ALL,
+    *memoizers.ALL,
+    *matchers.ALL,
+    *poolers.ALL,
+    *tiered.ALL,
+)
 OURS = tuple(candidate.name for candidate in CANDIDATES if candidate.ours)
 
 
@@ -46,6 +52,8 @@ class Report:
     present: Sequence[Found]
     missing: Sequence[Missing]
     log: RequestLog | None = None
+    server: str | None = None
+    """What the Redis server was, if one was asked for."""
     measured: list[Measured] = field(default_factory=list)
     interrupted: bool = False
 
@@ -68,6 +76,7 @@ class Report:
             "versions": {one.contender.distribution: one.version for one in self.present},
             "missing": {one.contender.name: one.reason for one in self.missing},
             "trace": self._trace(),
+            "server": self.server,
             "results": [row for measured in self.measured for row in _results(measured)],
             "ratios": [row for measured in self.measured for row in _ratios(measured)],
             "failed": [row for one in self.measured for row in _reasons(one, one.outcome.failed)],

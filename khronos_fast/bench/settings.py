@@ -45,6 +45,10 @@ class Settings:
     """Seconds that a connection takes to open."""
     spike_runs: int = 3
     """Some rivals open all connections one after the other, which takes seven seconds each time."""
+    redis_keys: int = 200
+    """Asked for in turn where each takes a round trip."""
+    redis_sample_ns: int = 50 * MILLISECOND
+    """Hundreds of round trips: each is two switches between processes, and their times vary."""
 
 
 FULL = Settings()
@@ -64,4 +68,5 @@ QUICK = Settings(
     footprint_runs=1,
     thread_sample_ns=100 * MILLISECOND,
     spike_runs=1,
+    redis_sample_ns=20 * MILLISECOND,
 )

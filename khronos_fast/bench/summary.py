@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
-from khronos_fast.bench import contenders, matchers, memoizers, poolers
+from khronos_fast.bench import contenders, matchers, memoizers, poolers, tiered
 from khronos_fast.bench.candidate import Candidate, Found
 from khronos_fast.bench.globs import Shape
 from khronos_fast.bench.machine import describe_machine, gil_text
@@ -13,6 +13,7 @@ from khronos_fast.bench.ratios import paired, spread
 from khronos_fast.bench.report import OURS, Measured, Report
 from khronos_fast.bench.settings import Settings
 from khronos_fast.bench.tables import Table
+from khronos_fast.bench.tiering import Tier
 from khronos_fast.bench.workload import Group
 
 LEGEND = """\
@@ -38,6 +39,8 @@ def heading(report: Report) -> str:
     lines += [f"missing: {package} ({reason})" for package, reason in by_reason]
     if report.log is not None:
         lines.append(f"request log: {report.log.describe()}")
+    if report.server is not None:
+        lines.append(f"Redis server: {report.server}")
     return "\n".join(lines)
 
 
@@ -175,6 +178,26 @@ def list_poolers(report: Report) -> Table:
                 pooler.face.value,
                 _in_one_line(pooler.cycle),
                 _in_one_line(pooler.block),
+            ]
+        )
+    return table
+
+
+def list_tiered(report: Report) -> Table:
+    """The same for caches in tiers."""
+    versions = _versions(report)
+    table = Table("Caches in tiers", ["cache", "version", "remark", "for", "hits in", "called as"], numbers=False)
+    for number, one in enumerate(tiered.ALL):
+        if one.ours:
+            table.ours.add(number)
+        table.rows.append(
+            [
+                one.name,
+                versions.get(one.name, "-"),
+                one.remark,
+                one.face.value,
+                ", ".join(tier.value for tier in Tier if tier in one.tiers),
+                "; ".join(map(_in_one_line, filter(None, [one.hit or one.read, one.read_many, one.decorator]))),
             ]
         )
     return table

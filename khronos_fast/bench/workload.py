@@ -10,10 +10,17 @@ from khronos_fast.bench.globs import Shape
 from khronos_fast.bench.matcher import PresentMatcher
 from khronos_fast.bench.memoizer import Kind, PresentMemoizer
 from khronos_fast.bench.pooler import Face, PresentPooler
+from khronos_fast.bench.redis_server import Server, ServerError
 from khronos_fast.bench.request_log import RequestLog
 from khronos_fast.bench.rounds import Outcome, Tick
 from khronos_fast.bench.settings import Settings
+from khronos_fast.bench.tiering import PresentTiered, Tier
 from khronos_fast.bench.units import Unit
+
+
+def no_server() -> Server:
+    """What asks for a server where a run has none."""
+    raise ServerError("this run has no server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,8 @@ class Context:
     log: Callable[[], RequestLog]
     """Loads the request log at the first call; most workloads need none."""
     tick: Tick
+    server: Callable[[], Server] = no_server
+    """Finds or starts the Redis server at the first call, or raises `ServerError`; most workloads need none."""
 
     def with_role(self, role: Role) -> list[Present]:
         """The caches that take part in one of the comparisons."""
@@ -41,6 +50,16 @@ class Context:
     def poolers(self, face: Face) -> list[PresentPooler]:
         """The pools that serve threads, or tasks."""
         return [one for one in self.present if isinstance(one, PresentPooler) and face is one.contender.face]
+
+    def tiered(self, tier: Tier, face: Face) -> list[PresentTiered]:
+        """The caches that read from this tier for threads or for tasks, and those that have nothing but the other."""
+        return [
+            one
+            for one in self.present
+            if isinstance(one, PresentTiered)
+            and tier in one.contender.tiers
+            and (face is one.contender.face or one.contender.stands_in)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

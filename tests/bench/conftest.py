@@ -6,7 +6,7 @@ from khronos_fast.bench.candidate import STANDARD
 from khronos_fast.bench.report import CANDIDATES
 from khronos_fast.bench.settings import Settings
 
-RIVALS = {one.module for one in CANDIDATES if not one.ours and one.distribution != STANDARD}
+RIVALS = {one.module for one in CANDIDATES if not one.ours and one.distribution not in (STANDARD, "khronos-fast")}
 
 
 @pytest.fixture
@@ -36,6 +36,8 @@ def tiny() -> Settings:
         spike_borrowers=8,
         spike_connect=0.01,
         spike_runs=2,
+        redis_keys=20,
+        redis_sample_ns=100_000,
     )
 
 
