@@ -3,7 +3,7 @@ from typing import Any, final, type_check_only
 
 from khronos_fast._core.memory import MemoryCache
 
-class OutOfPatience(Exception): ...
+class OutOfPatience(Exception): ...  # noqa: N818
 
 @final
 class Loaded:

@@ -14,15 +14,20 @@ from khronos_fast.tiers.writes import batches
 
 def read_many(rules: Rules, keys: list[str], memory_ttl: float | None) -> Plan[dict[str, Any]]:
     """Have the values of those keys that have one."""
-    full_keys = {key: rules.full_key(key) for key in keys}
-    found = rules.memory.get_many(full_keys)
-    missed = [key for key in full_keys if key not in found]
+    if set(map(type, keys)) - {str}:
+        for key in keys:
+            rules.full_key(key)  # which says what is wrong
+    found = rules.memory.get_many(keys)
+    missed = list(dict.fromkeys(key for key in keys if key not in found))
+    if not missed:
+        return found
+    full_keys = {key: rules.full_key(key) for key in missed}
     if rules.tier is None:
         rules.counters.add("misses", len(missed))
         return found
     for batch in batches(missed):
         found |= yield from _read_batch(rules, {key: full_keys[key] for key in batch}, memory_ttl)
-    return {key: found[key] for key in full_keys if key in found}
+    return {key: found[key] for key in keys if key in found}
 
 
 def _read_batch(rules: Rules, full_keys: dict[str, bytes], memory_ttl: float | None) -> Plan[dict[str, Any]]:

@@ -1,8 +1,7 @@
-from collections.abc import Coroutine
 from typing import Any, assert_type
 
 from khronos_fast import AsyncTieredCache, RedisStats, TieredCache, TieredStats
-from khronos_fast.tiers.decorated import DecoratedFunction, async_decorator, decorator
+from khronos_fast.tiers.decorated import async_decorator, decorator
 
 
 @decorator(None, "a:{number}", ttl=5)
@@ -41,13 +40,18 @@ Thing().method("x")  # type: ignore[arg-type]
 def wrong() -> int:
     return 1
 
+
 @decorator(None, 5)  # type: ignore[arg-type]
 def wrong2() -> int:
     return 1
 
+
 def bare_function(x: int) -> int:
     return 1
+
+
 decorator(None, bare_function)  # type: ignore[arg-type]
+
 
 async def main() -> None:
     assert_type(await coroutine(1), bytes)
