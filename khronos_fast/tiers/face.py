@@ -181,8 +181,6 @@ def _open_tier(redis: Any) -> tuple[RedisTier | None, bool]:
     """Return the tier, and whether it was made here."""
     if redis is None:
         return None, False
-    try:
-        from khronos_fast.tiers.redis_tier import RedisTier
-    except ImportError as error:
-        raise ImportError(f"redis= needs redis-py 8.1 or later: pip install 'khronos-fast[redis]' ({error})") from error
+    from khronos_fast.tiers.redis_tier import RedisTier
+
     return (redis, False) if isinstance(redis, RedisTier) else (RedisTier(redis), True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from khronos_fast.tiers.errors import CodecError
-from khronos_fast.tiers.plain import LONG_INTS, NOT_BYTES, TYPED, PlainJSON, payload_kind
+from khronos_fast.tiers.plain import LONG_INTS, MAX_DEPTH, NOT_BYTES, TYPED, PlainJSON, payload_kind
 from khronos_fast.tiers.typed_json import pack, unpack
 
 if TYPE_CHECKING:
@@ -42,8 +43,23 @@ _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=F
 _decode = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse).decode
 
 
+# Without the GIL the standard library's encoder reads containers that other threads are changing, and crashes (CPython
+# 3.13 does). So it is given copies, each taken at once.
+_COPIES = not getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def _own(value: Any, depth: int = 4 * MAX_DEPTH) -> Any:
+    if depth == 0:
+        raise ValueError("it is too deep by now")
+    if type(value) is list:
+        return [_own(item, depth - 1) for item in value.copy()]
+    if type(value) is dict:
+        return {key: _own(item, depth - 1) for key, item in value.copy().items()}
+    return value
+
+
 def _standard_dumps(value: Any) -> bytes:
-    return _encode(value).encode()
+    return _encode(_own(value) if _COPIES else value).encode()
 
 
 def _standard_loads(payload: bytes) -> Any:

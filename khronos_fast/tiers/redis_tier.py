@@ -9,12 +9,9 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
-from khronos_fast.tiers.address import Address
-from khronos_fast.tiers.async_link import AsyncLink
 from khronos_fast.tiers.breaker import PAUSE, Breaker
 from khronos_fast.tiers.commands import unlink
 from khronos_fast.tiers.errors import RedisUnavailable
-from khronos_fast.tiers.link import Link
 from khronos_fast.tiers.pattern_deletion import delete_matching
 from khronos_fast.tiers.pending import RememberedDeletions
 from khronos_fast.tiers.settings import parse_seconds
@@ -22,6 +19,15 @@ from khronos_fast.tiers.stats import Counters, RedisStats
 from khronos_fast.tiers.steps import Ask, AskNode, Plan, Primaries
 from khronos_fast.tiers.threads import run_plan
 from khronos_fast.tiers.writes import BATCH
+
+try:
+    from khronos_fast.tiers.address import Address
+    from khronos_fast.tiers.async_link import AsyncLink
+    from khronos_fast.tiers.link import Link
+except ImportError as error:
+    raise ImportError(
+        f"Redis is reached by redis-py 8.1 or later: pip install 'khronos-fast[redis]' ({error})"
+    ) from error
 
 if TYPE_CHECKING:
     from types import TracebackType
