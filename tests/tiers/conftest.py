@@ -126,11 +126,14 @@ def _clients():
         client.close()
 
 
-def _place(request, kind):
+def place_of(request, kind):
     from .support import Place
 
     clients = request.getfixturevalue("_clients")
     servers = request.getfixturevalue("_servers")
+    if kind == "one server":
+        need_a_server()
+        kind = next(iter(BINARIES))
     if kind in ("valkey", "redis"):
         if kind not in BINARIES:
             pytest.skip(NEEDED)
@@ -155,22 +158,21 @@ def _place(request, kind):
 @pytest.fixture(params=[*(list(BINARIES) or ["valkey"]), "cluster", "sentinel"])
 def place(request):
     """An empty Redis of each kind."""
-    return _place(request, request.param)
+    return place_of(request, request.param)
 
 
 @pytest.fixture
 def one_place(request):
     """An empty Redis that is one server."""
-    need_a_server()
-    return _place(request, next(iter(BINARIES)))
+    return place_of(request, "one server")
 
 
 @pytest.fixture(params=["nowhere", *(list(BINARIES) or ["valkey"]), "cluster", "sentinel"])
 def tiers(request):
     """An empty Redis of each kind, or none: then `place` is None."""
-    from .support import Place
+    from .support import NOWHERE
 
-    return Place("nowhere", None, None, None) if request.param == "nowhere" else _place(request, request.param)
+    return NOWHERE if request.param == "nowhere" else place_of(request, request.param)
 
 
 @pytest.fixture

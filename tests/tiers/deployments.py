@@ -6,7 +6,8 @@ import time
 from .servers import PATIENCE, Server, free_port, redis, when
 
 SLOTS = 16384
-PERIODS = ("ping", "info", "ask", "publish")  # of Sentinels
+# Of Sentinels, in milliseconds. Five pings is how recently a replica must have been heard to be taken for a primary.
+PERIODS = {"ping": 300, "info": 100, "ask": 100, "publish": 100}
 NODE_TIMEOUT = 2000  # milliseconds
 
 
@@ -278,7 +279,7 @@ class Sentinels:
                     f"dir {sentinel.folder}",
                     f"sentinel monitor {self.NAME} {host} {port} 2",
                     f"sentinel down-after-milliseconds {self.NAME} {down_after}",
-                    f"sentinel failover-timeout {self.NAME} 2000",
+                    f"sentinel failover-timeout {self.NAME} 1000",
                     f"sentinel parallel-syncs {self.NAME} 1",
                     f"sentinel myid {names[sentinel]}",
                     f"sentinel known-replica {self.NAME} {host} {self.replica.port}",
@@ -289,7 +290,11 @@ class Sentinels:
             for sentinel in self.sentinels:
                 sentinel.wait_until_it_answers()
                 # Oftener than every second, or half a second's silence would be one that nobody had heard.
-                sentinel.ask("SENTINEL", "DEBUG", *(word for period in PERIODS for word in (f"{period}-period", 100)))
+                sentinel.ask(
+                    "SENTINEL",
+                    "DEBUG",
+                    *(word for name, period in PERIODS.items() for word in (f"{name}-period", period)),
+                )
             when(self._know_each_other, "the Sentinels do not know each other", every=0.02)
         except BaseException:
             self.close()

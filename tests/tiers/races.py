@@ -14,13 +14,11 @@ import json
 import mmap
 import os
 import random
-import struct
 import threading
 import time
 from pathlib import Path
 
 KEYS = 4
-_NUMBER = struct.Struct("<Q")
 
 
 class Truth:
@@ -29,19 +27,22 @@ class Truth:
     def __init__(self, path, *, create=False):
         self.path = Path(path)
         if create:
-            self.path.write_bytes(bytes(_NUMBER.size * KEYS))
+            self.path.write_bytes(bytes(8 * KEYS))
         self.file = open(self.path, "r+b")  # noqa: SIM115
-        self.map = mmap.mmap(self.file.fileno(), _NUMBER.size * KEYS)
+        self.map = mmap.mmap(self.file.fileno(), 8 * KEYS)
+        # Each is read and written as a whole, whoever else does so meanwhile (struct.pack_into writes zeros first).
+        self.numbers = memoryview(self.map).cast("Q")
         self.turns = [threading.Lock() for _ in range(KEYS)]
         self.locks = [open(f"{self.path}.{key}", "a+b") for key in range(KEYS)]  # noqa: SIM115
 
     def close(self):
+        self.numbers.release()
         self.map.close()
         for file in (self.file, *self.locks):
             file.close()
 
     def __getitem__(self, key):
-        return _NUMBER.unpack_from(self.map, key * _NUMBER.size)[0]
+        return self.numbers[key]
 
     @contextlib.contextmanager
     def turn(self, keys):
@@ -53,7 +54,7 @@ class Truth:
                 fcntl.flock(self.locks[key], fcntl.LOCK_EX)
                 stack.callback(fcntl.flock, self.locks[key], fcntl.LOCK_UN)
             for key in keys:
-                _NUMBER.pack_into(self.map, key * _NUMBER.size, self[key] + 1)
+                self.numbers[key] += 1
             yield {key: self[key] for key in keys}
 
     def try_turn(self, keys):
@@ -70,7 +71,7 @@ class Truth:
                     return None
                 stack.callback(fcntl.flock, self.locks[key], fcntl.LOCK_UN)
             for key in keys:
-                _NUMBER.pack_into(self.map, key * _NUMBER.size, self[key] + 1)
+                self.numbers[key] += 1
             return {key: self[key] for key in keys}, stack.pop_all().close
 
 

@@ -301,6 +301,9 @@ class Place:
         return self.deployment.calls()
 
 
+NOWHERE = Place("nowhere", None, None, None)
+
+
 def seconds_left(raw, key):
     """What Redis says of a key's time to live; None: for ever."""
     left = raw.pttl(key)

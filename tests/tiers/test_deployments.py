@@ -103,7 +103,7 @@ class TestMovingSlots:
             thread.start()
         try:
             moves = 0
-            end = time.monotonic() + 4
+            end = time.monotonic() + 2
             while time.monotonic() < end:
                 cluster.move(slots[moves % len(slots)])
                 moves += 1
@@ -127,13 +127,13 @@ class TestMovingSlots:
 
 
 class TestPrimariesThatGo:
-    def test_a_primary_that_hangs(self, make, own_cluster):
+    def test_a_primary_that_hangs(self, make, cluster):
         """What lies on the others is served; what was dropped on that one is dropped when it answers again."""
-        cache = make(redis=own_cluster.cluster_url)
+        cache = make(redis=cluster.cluster_url)
         keys = [f"k:{number}" for number in range(60)]
         cache.set_many(dict.fromkeys(keys, "old"))
-        hanging = own_cluster.nodes[2]
-        there = {key for key in keys if own_cluster.holding(f"khronos:{key}") is hanging}
+        hanging = cluster.primaries()[2]
+        there = {key for key in keys if cluster.holding(f"khronos:{key}") is hanging}
         assert 0 < len(there) < 60
         hanging.pause()
         cache.invalidate("k:*")
@@ -153,6 +153,8 @@ class TestPrimariesThatGo:
         replica = own_cluster.add_replica(own_cluster.nodes[0])
         cache = make(redis=own_cluster.cluster_url)
         keys = [f"k:{number}" for number in range(60)]
+        cache.set_many(dict.fromkeys(keys, "older"))
+        assert cache.invalidate("*") == 60  # the replica has some of them too, and is not asked
         cache.set_many(dict.fromkeys(keys, "old"))
         with own_cluster.nodes[0].asked() as client:
             client.wait(1, 5000)
@@ -165,14 +167,6 @@ class TestPrimariesThatGo:
         assert set(cache.get_many(keys).values()) == {"old"}
         assert cache.invalidate("k:*") == 60
         assert cache.get_many(keys) == {}
-
-    def test_a_replica_is_not_scanned(self, make, own_cluster):
-        own_cluster.add_replica(own_cluster.nodes[0])
-        cache = make(redis=own_cluster.cluster_url)
-        keys = [f"k:{number}" for number in range(100)]
-        cache.set_many(dict.fromkeys(keys, 1))
-        assert cache.invalidate("*") == 100
-        when(lambda: own_cluster.nodes[3].ask("DBSIZE") == 0)
 
 
 def _all_reach_redis(cache, cluster):

@@ -10,7 +10,7 @@ from khronos_fast import RedisTier
 
 from .proxy import Proxy
 from .servers import Server
-from .support import RECOVERY, Loader, breaker, outcome, until_closed, until_open, when
+from .support import PATIENCE, RECOVERY, Loader, begin_in_thread, breaker, outcome, until_closed, until_open, when
 
 WAYS_OUT = ["kill", "stop", "pause"]
 
@@ -184,7 +184,7 @@ class TestComingBack:
 
 
 class TestDeletionsAreRemembered:
-    @pytest.mark.parametrize("how", WAYS_OUT)
+    @pytest.mark.parametrize("how", ["kill", "pause"])
     @pytest.mark.parametrize("opened", [False, True], ids=["at once", "breaker open"])
     def test_what_was_dropped_never_comes_back(self, make, own_server, how, opened):
         cache = make(redis=own_server.url)
@@ -314,52 +314,48 @@ class TestDeletionsAreRemembered:
         assert own_server.keys() == [b"somebody's"]
 
 
+SPOILED = {
+    "garbage": lambda wire: wire.answering(),
+    "half an answer": lambda wire: wire.answering(b"$5\r\nab"),
+    "a huge array": lambda wire: wire.answering(b"*1000000\r\n"),
+    "a huge string": lambda wire: wire.answering(b"$99999999999999\r\n"),
+    "zeros": lambda wire: wire.answering(b"\x00" * 100),
+    "http": lambda wire: wire.answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    "loading": lambda wire: wire.answering(b"-LOADING Redis is loading the dataset in memory\r\n" * 3),
+    "read only": lambda wire: wire.answering(b"-READONLY You can't write against a read only replica.\r\n" * 3),
+    "primary down": lambda wire: wire.answering(b"-MASTERDOWN Link with MASTER is down\r\n" * 3),
+    "no password": lambda wire: wire.answering(b"-NOAUTH Authentication required.\r\n" * 3),
+    "full": lambda wire: wire.answering(b"-ERR max number of clients reached\r\n"),
+    "cut before": lambda wire: wire.truncating(0),
+    "cut after 1": lambda wire: wire.truncating(1),
+    "cut after 3": lambda wire: wire.truncating(3),
+    "drip": lambda wire: wire.dripping(0.2),
+    "slow": lambda wire: wire.delaying(1),
+    "black hole": lambda wire: wire.blackholing(),
+    "refused": lambda wire: wire.refusing(),
+}
+
+
 class TestOnTheWire:
     @pytest.fixture
     def wire(self, one_server):
         with Proxy(one_server.host, one_server.port) as proxy:
             yield proxy
 
-    @pytest.mark.parametrize(
-        "spoil",
-        [
-            lambda wire: wire.answering(),
-            lambda wire: wire.answering(b"$5\r\nab"),
-            lambda wire: wire.answering(b"*10000000\r\n"),
-            lambda wire: wire.answering(b"$99999999999999\r\n"),
-            lambda wire: wire.answering(b"\x00" * 100),
-            lambda wire: wire.answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
-            lambda wire: wire.answering(b"-LOADING Redis is loading the dataset in memory\r\n" * 3),
-            lambda wire: wire.answering(b"-READONLY You can't write against a read only replica.\r\n" * 3),
-            lambda wire: wire.answering(b"-MASTERDOWN Link with MASTER is down\r\n" * 3),
-            lambda wire: wire.answering(b"-NOAUTH Authentication required.\r\n" * 3),
-            lambda wire: wire.answering(b"-ERR max number of clients reached\r\n"),
-            lambda wire: wire.truncating(0),
-            lambda wire: wire.truncating(1),
-            lambda wire: wire.truncating(3),
-            lambda wire: wire.dripping(0.2),
-            lambda wire: wire.delaying(1),
-            lambda wire: wire.blackholing(),
-            lambda wire: wire.refusing(),
-        ],
-        ids=[
-            *("garbage", "half an answer", "a huge array", "a huge string", "zeros", "http", "loading", "read only"),
-            *(
-                "master down",
-                "no auth",
-                "full",
-                "cut before",
-                "cut after 1",
-                "cut after 3",
-                "drip",
-                "slow",
-                "black hole",
-            ),
-            "refused",
-        ],
-    )
-    def test_no_call_fails_and_nothing_wrong_is_taken(self, make, one_server, wire, spoil):
-        cache = make(redis=wire.url)
+    def test_no_call_fails_and_nothing_wrong_is_taken(self, make, one_server):
+        """All at once, each with a cache and a proxy of its own, as most of it is waiting."""
+
+        def check(name):
+            with Proxy(one_server.host, one_server.port) as wire:
+                self.spoiled(make(redis=wire.url, namespace=name), wire, SPOILED[name])
+
+        checks = {name: begin_in_thread(check, name) for name in SPOILED}
+        errors = {name: check.exception(2 * PATIENCE) for name, check in checks.items()}
+        failed = {name: error for name, error in errors.items() if error is not None}
+        if failed:
+            raise ExceptionGroup(f"spoiled by {', '.join(failed)}", list(failed.values()))
+
+    def spoiled(self, cache, wire, spoil):
         cache.set_many({"k:1": "one", "k:2": "two"})
         cache.memory.clear()
         spoil(wire)
@@ -373,7 +369,7 @@ class TestOnTheWire:
         cache.set("k:1", "new")
         cache.delete("k:2")
         assert cache.get("k:1") == "new"
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 12
         assert cache.stats().redis.failures >= 1
         wire.passing()
         until_closed(cache)
@@ -386,8 +382,8 @@ class TestOnTheWire:
         """A time-out leaves an answer under way: whoever uses the connection next must not take it for his."""
         cache = make(redis=wire.url, memory=1)
         cache.set_many({f"k:{number}": number for number in range(10)})
-        for turn in range(60):
-            wire.delaying(0.4) if turn % 6 == 2 else wire.passing()
+        for turn in range(40):
+            wire.delaying(0.3) if turn % 6 == 2 else wire.passing()
             key = turn % 10
             value = cache.get(f"k:{key}")
             assert value in (None, key)

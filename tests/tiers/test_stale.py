@@ -5,7 +5,16 @@ import time
 
 import pytest
 
-from .support import BUDGET, Loader, Refused, seconds_left, when
+from .conftest import place_of
+from .support import BUDGET, NOWHERE, Loader, Refused, seconds_left, when
+
+
+@pytest.fixture(params=["nowhere", "one server"])
+def tiers(request):
+    """Fewer than elsewhere: these tests wait for time to pass."""
+    if request.param == "nowhere":
+        return NOWHERE
+    return place_of(request, request.param)
 
 
 class TestStale:

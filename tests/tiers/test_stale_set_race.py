@@ -30,7 +30,7 @@ return 1
 STEPS = 10_000
 CASES = [(how, lease, trouble) for how in RUNS for lease in (None, 1.0) for trouble in (False, True)]
 EACH = STEPS // (len(CASES) + 4) + 1
-TROUBLED = 3.0  # seconds
+TROUBLED = 2.0  # seconds
 SHORT = {"ttl": 30, "memory_ttl": 0.05}
 
 
@@ -58,7 +58,7 @@ def test_in_one_process(own_server, truth, how, lease, trouble):
             rules, url, caches=2, workers=workers, count=EACH // (2 * workers) + 1, options=SHORT | {"lease": lease}
         )
         if made is not None:
-            assert len(made.made) >= 3
+            assert len(made.made) >= 2
     assert rules.faults == []
     assert rules.steps >= EACH
     assert sum(each["loads"] for each in stats) > 10
