@@ -29,7 +29,8 @@ cdef class Flight:
     cdef int landed             # to be read by has_landed
     # In the guard of its cache:
     cdef bint lonely            # nobody may wait for it
-    cdef bint overtakes         # it is a write: when it lands, other loads of its key are overtaken
+    cdef bint overtakes         # when it lands, other loads of its key are overtaken once more
+    cdef bint quiet             # no load: it is not counted as one
     # Set in the same guarded section as the write that overtook this load: its result is for those who wait, only.
     cdef bint detached
     cdef Py_ssize_t waiting     # those who share it, its first caller included

@@ -113,7 +113,10 @@ cdef class ThreadFlight(Flight):
         # It has landed before this looks who waits; who waits has said so before looking whether it has landed. So of
         # the two, one sees the other.
         for gate in self.gates.copy():
-            gate.release()
+            try:
+                gate.release()
+            except RuntimeError:
+                pass        # it is open
 
     cdef bint wait(self, object patience=None) except -1:
         """Park until it has landed; True if it has a result (value or error), False if it was abandoned.
@@ -137,6 +140,12 @@ cdef class ThreadFlight(Flight):
                 _waits.pop(me, None)
             else:
                 _waits[me] = outer
+            if not is_raised(&self.landed):
+                # Out of patience, or interrupted: the load may go on for long, and many more may come and leave.
+                try:
+                    self.gates.remove(gate)
+                except ValueError:
+                    pass
         return is_raised(&self.landed) and not self.abandoned
 
     def _refuse_circle(self, me):

@@ -56,10 +56,10 @@ cdef object land(MemoryCache cache, Flight flight, object value, int64_t life):
 
 
 cdef bint pass_on(MemoryCache cache, Flight flight, object value) except -1:
-    """It lands, and nothing is stored; what a write was to replace goes all the same."""
+    """It lands, and nothing is stored; what it was to replace goes all the same."""
     if flight.overtakes and not flight.detached:
         discard(cache, flight.key)
-    elif not flight.overtakes:
+    if not flight.quiet:
         book(cache, flight, False)
     store_enter(&cache.store)
     flights_remove(&cache.flights, flight)
@@ -113,7 +113,7 @@ def load_in_thread(MemoryCache cache not None, object key, load, bint fresh, pat
 def begin(MemoryCache cache not None, object key, bint writes=False):
     """A load that nobody else waits for, or a write that overtakes all loads and writes of its key; see `end`."""
     cdef ThreadFlight flight = new_flight(key)
-    flight.overtakes = writes
+    flight.quiet = True
     return board(cache, flight, FRESH if writes else LONELY)
 
 

@@ -675,7 +675,9 @@ cdef bint may_share(Flight other, Flight mine) noexcept:
 cdef Flight board_alone(MemoryCache cache, Flight mine, Boarding boarding):
     """Begins a load of its own, whatever is there or under way."""
     cdef list spared = loads_of_others(cache, <PyObject *> mine.key, mine.hash) if boarding == FRESH else None
-    mine.lonely = boarding == LONELY or mine.overtakes
+    mine.lonely = boarding == LONELY or mine.quiet
+    # Those that begin from now on may read what this is to replace.
+    mine.overtakes = boarding == FRESH
     store_enter(&cache.store)
     if boarding == FRESH:
         detach(cache, <PyObject *> mine.key, mine.hash, spared)
@@ -747,8 +749,8 @@ cdef object load(MemoryCache cache, Flight flight, const Loader *loader, int64_t
 
 
 cdef bint deliver(MemoryCache cache, Flight flight, object value, int64_t life) except -1:
-    """Books and stores what a load has returned; the flight lands, in any case. A write is none."""
-    if not flight.overtakes:
+    """Books and stores what a load has returned; the flight lands, in any case."""
+    if not flight.quiet:
         book(cache, flight, False)
     try:
         return put(cache, <PyObject *> flight.key, <PyObject *> value, life, flight)

@@ -283,7 +283,11 @@ def _of_cluster(client: Any) -> Address:
 
 
 def _refusal(url: str, why: str) -> RedisURLError:
-    return RedisURLError(f"{mask(url)!r} {why}; wanted is {WANTED}")
+    # Nothing of an option but its name, and nothing of what a # begins: it may be a password in the wrong place.
+    shown = re.sub(r"([?&][^=&#]*=)[^&#]*", r"\1***", mask(url))
+    shown = re.sub(r"([?&])[^=&#]+(?=[&#]|\Z)", r"\1***", shown)
+    shown = re.sub(r"(?s)#.+", "#***", shown)
+    return RedisURLError(f"{shown!r} {why}; wanted is {WANTED}")
 
 
 def _decoded(url: str, text: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from khronos_fast._core.glob import Glob
 from khronos_fast._core.loads import Loaded
+from khronos_fast._core.task_flight import within  # type: ignore[attr-defined]  # its stub says nothing
 from khronos_fast._core.task_load import load_in_task
 from khronos_fast.tiers import writes
 from khronos_fast.tiers.decorated import AsyncDecorator, async_decorator
@@ -18,8 +21,7 @@ from khronos_fast.tiers.front import TaskFront
 from khronos_fast.tiers.many_keys import read_many
 from khronos_fast.tiers.one_key import load, read
 from khronos_fast.tiers.pattern_deletion import invalidate
-from khronos_fast.tiers.refreshes import log_failure
-from khronos_fast.tiers.steps import Load, Pause, Plan, RefreshLater, Request
+from khronos_fast.tiers.steps import Failed, Load, Outcome, Pause, Plan, RefreshLater, Request
 from khronos_fast.tiers.tasks import run_plan_async
 
 if TYPE_CHECKING:
@@ -75,28 +77,59 @@ class AsyncTieredCache(Face, TaskFront):
         return result
 
     async def _load_shared(self, request: Request, *, forced: bool) -> Any:
+        self._check_open()
         return await load_in_task(
             self.memory, request.key, self._run_load, (request, forced), "khronos_fast load", forced
         )
 
     async def _run_load(self, request: Request, forced: bool) -> Loaded:
-        return await self._run(load(self._rules, request, forced))
+        result = await self._run(load(self._rules, request, forced))
+        if isinstance(result, Failed):
+            try:
+                raise result.error
+            finally:
+                del result  # or the error would refer to itself
+        return result
 
     def _refresh_later(self, request: Request) -> bool:
-        if not self._refreshes.begin(request.key):
+        loop = asyncio.get_running_loop()
+        if self._closed or not self._refreshes.begin(request.key, loop):
             return False
-        task = asyncio.get_running_loop().create_task(self._load_shared(request, forced=True))
+        self._drop_dead()
+        # It is no part of the load that it is begun within, if any: nobody there waits for it.
+        context = contextvars.copy_context()
+        context.run(within.set, None)
+        work = self._load_shared(request, forced=True)
+        try:
+            task = context.run(loop.create_task, work)  # a task factory of the user's may take no context
+        except BaseException:
+            work.close()
+            self._refreshes.given_up(request.key)
+            raise
         self._background.add(task)  # the loop refers to tasks weakly
 
         def done(task: asyncio.Task[Any]) -> None:
             self._background.discard(task)
-            self._refreshes.end(request.key)
             error = None if task.cancelled() else task.exception()
-            if error is not None and not self._closed:
-                log_failure(self._rules.label, error)
+            if task.cancelled():
+                self._refreshes.given_up(request.key)
+            elif error is None:
+                self._refreshes.loaded(request.key)
+            else:
+                try:
+                    if not self._closed:
+                        self._refreshes.log_failure(self._rules.label, error)
+                finally:
+                    self._refreshes.failed(request.key)
 
         task.add_done_callback(done)
         return True
+
+    def _drop_dead(self) -> None:
+        """Let go of the tasks whose loop was closed under them: they come to no end."""
+        for task in list(self._background):
+            if task.get_loop().is_closed():
+                self._background.discard(task)
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return those of the keys that have a value, with it. One round trip to Redis for 500 that memory misses."""
@@ -155,20 +188,23 @@ class AsyncTieredCache(Face, TaskFront):
         assert self._rules.tier is not None
         return await self._rules.tier.call_async(step)
 
-    async def _call(self, loader: Callable[[], Any]) -> Any:
+    async def _call(self, loader: Callable[[], Any]) -> Outcome:
         seconds = self._rules.settings.loader_timeout
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with limit:
                 value = loader()
-                return (await value) if inspect.isawaitable(value) else value
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
+                return Outcome((await value) if inspect.isawaitable(value) else value)
+        except BaseException as error:
+            if seconds is None or not isinstance(error, TimeoutError) or not limit.expired():
+                return Outcome(error=error)
             self._rules.counters.add("loader_timeouts")
-            raise LoaderTimeout(
+            late = LoaderTimeout(
                 f"the loader has taken longer than loader_timeout={seconds:g} seconds, and there is no last value to "
                 "serve"
-            ) from error
+            )
+            late.__cause__ = error
+            return Outcome(error=late)
 
     async def close(self) -> None:
         """Forget what is in memory, end what runs in the background, and close the connections, unless it was given a
@@ -176,9 +212,14 @@ class AsyncTieredCache(Face, TaskFront):
         """
         self._forget_all()
         here = asyncio.get_running_loop()
+        self._drop_dead()
         for task in list(self._background):
-            if task.get_loop() is here:
+            loop = task.get_loop()
+            if loop is here:
                 task.cancel()
+            else:
+                with contextlib.suppress(RuntimeError):  # it has been closed just now
+                    loop.call_soon_threadsafe(task.cancel)
         if self._owns_tier and self._rules.tier is not None:
             await self._rules.tier.aclose()
 

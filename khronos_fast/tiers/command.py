@@ -10,6 +10,8 @@ class Command(NamedTuple):
 
     key: bytes | None
     args: tuple[bytes | str | int | float, ...]
+    expects: type | tuple[type, ...] = object
+    """Of what type its reply is, if it is not an error."""
 
 
 class Node(NamedTuple):

@@ -60,12 +60,12 @@ return 1
 """
 )
 
-# A live value is given a mark that no other write has, before it is refreshed.
+# A value is given a mark that no other write has, before it is refreshed.
 _MARK = (
     _LOOK
     + b"""
 if not same then return 0 end
-redis.call('SET', KEYS[1], ARGV[3] .. now, 'KEEPTTL')
+redis.call('SET', KEYS[1], ARGV[3] .. string.sub(now, tonumber(ARGV[4]) + 1), 'KEEPTTL')
 return 1
 """
 )
@@ -81,6 +81,8 @@ return 1
 """
 )
 
+TEXT = (bytes, type(None))
+"""What a reply is that is the value of a key."""
 TOKEN_LIFE_MS = 300_000
 """How long a token of a load stays if nobody takes it away. A load that takes longer is not kept in Redis."""
 TAKEN, REFUSED = 1, 0
@@ -89,20 +91,20 @@ TAKEN, REFUSED = 1, 0
 
 def read(key: bytes) -> list[Command]:
     """Ask for what a key holds and for how long it still does."""
-    return [Command(key, (b"GET", key)), Command(key, (b"PTTL", key))]
+    return [_get(key), _pttl(key)]
 
 
 def read_many(keys: Sequence[bytes], *, at_once: bool) -> list[Command]:
     """Ask the same of many keys: values first, then times. `at_once`: by one command, which a cluster has not."""
-    values = [Command(keys[0], (b"MGET", *keys))] if at_once else [Command(key, (b"GET", key)) for key in keys]
-    return values + [Command(key, (b"PTTL", key)) for key in keys]
+    values = [Command(keys[0], (b"MGET", *keys), list)] if at_once else [_get(key) for key in keys]
+    return [*values, *map(_pttl, keys)]
 
 
 def claim(key: bytes, token: bytes) -> list[Command]:
     """As `read`, and where there is nothing, leave a token."""
     return [
-        Command(key, (b"SET", key, token, b"NX", b"GET", b"PX", b"%d" % TOKEN_LIFE_MS)),
-        Command(key, (b"PTTL", key)),
+        Command(key, (b"SET", key, token, b"NX", b"GET", b"PX", b"%d" % TOKEN_LIFE_MS), TEXT),
+        _pttl(key),
     ]
 
 
@@ -117,9 +119,9 @@ def take_over(key: bytes, fence: Fence, token: bytes, *, from_token: bool) -> Co
     return _script(_TAKE_OVER, key, *fence, token, b"%d" % TOKEN_LIFE_MS, b"1" if from_token else b"0")
 
 
-def mark(key: bytes, fence: Fence, header: bytes) -> Command:
-    """Put an empty envelope's header before a bare value: 1; 0 if it is there no more."""
-    return _script(_MARK, key, *fence, header)
+def mark(key: bytes, fence: Fence, beginning: bytes, *, instead_of: int) -> Command:
+    """Put this before a value, instead of so many bytes of it: 1; 0 if it is there no more."""
+    return _script(_MARK, key, *fence, beginning, b"%d" % instead_of)
 
 
 def let_go(key: bytes, fence: Fence) -> Command:
@@ -130,23 +132,31 @@ def let_go(key: bytes, fence: Fence) -> Command:
 def write(key: bytes, raw: bytes, life_ms: int | None) -> Command:
     """Write, whatever there is."""
     life: tuple[bytes, ...] = () if life_ms is None else (b"PX", b"%d" % life_ms)
-    return Command(key, (b"SET", key, raw, *life))
+    return Command(key, (b"SET", key, raw, *life), bytes)
 
 
 def delete(key: bytes) -> list[Command]:
     """Delete; what the key began with tells whether there was a value or only a token."""
-    return [Command(key, (b"GETRANGE", key, b"0", b"63")), Command(key, (b"UNLINK", key))]
+    return [Command(key, (b"GETRANGE", key, b"0", b"63"), bytes), unlink(key)]
 
 
-def unlink(key: bytes) -> Command:
-    """Delete, and do not ask what."""
-    return Command(key, (b"UNLINK", key))
+def unlink(*keys: bytes) -> Command:
+    """Delete, and do not ask what. A cluster wants all of them in one slot."""
+    return Command(keys[0], (b"UNLINK", *keys), int)
 
 
 def scan(cursor: bytes, pattern: bytes) -> Command:
     """Ask for the next thousand keys or so, of which it sends those that match."""
-    return Command(None, (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"1000"))
+    return Command(None, (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"1000"), list)
 
 
 def _script(source: bytes, key: bytes, *arguments: Any) -> Command:
-    return Command(key, (b"EVAL", source, b"1", key, *arguments))
+    return Command(key, (b"EVAL", source, b"1", key, *arguments), int)
+
+
+def _get(key: bytes) -> Command:
+    return Command(key, (b"GET", key), TEXT)
+
+
+def _pttl(key: bytes) -> Command:
+    return Command(key, (b"PTTL", key), int)

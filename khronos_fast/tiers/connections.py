@@ -10,7 +10,9 @@ is closed. The newest one is lent first, so that those which aren't needed grow 
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import weakref
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -27,11 +29,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Place:
+    """The right to have a connection open."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Channel(Protocol):
     """A connection to a server, with its handshake done once it is open."""
 
     reused: bool
     """Whether it has answered before."""
+    place: Place | None
+    """Its place among the connections."""
 
     async def open(self, deadline: float) -> None:
         """Connect and shake hands."""
@@ -52,9 +62,8 @@ class Channel(Protocol):
 class Waiter(Protocol):
     """Somebody who waits for a connection."""
 
-    gift: Channel | None
-    """A connection, or None: the right to open one."""
-    given: bool
+    gift: Channel | Place | None
+    """A connection, or the right to open one."""
 
     async def wait(self, deadline: float) -> None:
         """Come back when something is given, or time is up."""
@@ -87,7 +96,13 @@ class Exhausted(RedisUnavailable):
 
 
 class Connections:
-    """The connections to one node."""
+    """The connections to one node.
+
+    A signal handler, or a finalizer, may use them while its own thread is in the midst of these very methods: it gets a
+    connection, or an error when its time is up. So the lock is reentrant, and what it protects is changed in single
+    steps that leave it consistent, and that may be done twice. Nor is there a counter, which would be wrong for ever
+    once somebody was interrupted between taking a place and using it: a place that nobody has any more is free.
+    """
 
     def __init__(self, node: Node, kit: Kit, limit: int, *, sentinel: bool = False, primary: bool = False) -> None:
         self.node = node
@@ -95,74 +110,91 @@ class Connections:
         self._primary = primary  # sentinels look after it, so who was the primary may be one no more
         self._kit = kit
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._idle: list[Channel] = []
-        self._all: set[Channel] = set()
-        self._count = 0  # open, being opened, or promised to a waiter
+        self._all: weakref.WeakSet[Channel] = weakref.WeakSet()
+        # Of connections that are open, or being opened; and those promised to a waiter.
+        self._places: weakref.WeakSet[Place] = weakref.WeakSet()
         self._waiting: deque[Waiter] = deque()
         self._closed = False
 
     async def borrow(self, deadline: float, *, fresh: bool = False) -> Channel:
         """A connection: an idle one that is still good (unless a fresh one is wanted), else a new one."""
         while True:
-            waiter = None
-            with self._lock:
-                if self._closed:
-                    raise RedisUnavailable(f"the connections to {self.node} are closed")
-                if self._idle and not fresh:
-                    channel: Channel | None = self._idle.pop()
-                elif self._count < self._limit:
-                    self._count += 1
-                    channel = None
-                elif self._idle:  # a fresh one is wanted, and an old one is in its place
+            if self._closed:
+                raise RedisUnavailable(f"the connections to {self.node} are closed")
+            found = self._take(fresh)
+            if found is None:
+                found = await self._wait(deadline)
+            if isinstance(found, Place):
+                return await self._open(found, deadline)
+            try:
+                if await found.intact():
+                    return found
+            except BaseException:
+                self.drop(found)
+                raise
+            self.drop(found)
+
+    def _take(self, fresh: bool) -> Channel | Place | None:
+        """What is free: a connection, or the place for one."""
+        with self._lock:
+            if self._idle and not fresh:
+                try:
+                    return self._idle.pop()
+                except IndexError:  # a signal handler has been quicker
+                    return self._take(fresh)
+            if len(self._places) < self._limit:
+                place = Place()
+                self._places.add(place)
+                if len(self._places) <= self._limit:
+                    return place
+                self._places.discard(place)
+            if self._idle:  # a fresh one is wanted, and an old one is in its place
+                with contextlib.suppress(IndexError):
                     channel = self._idle.pop()
                     self._all.discard(channel)
                     channel.close()
-                    channel = None
-                else:
-                    waiter = self._kit.waiter()
-                    self._waiting.append(waiter)
-            if waiter is not None:
-                channel = await self._wait(waiter, deadline)
-            if channel is None:
-                return await self._open(deadline)
-            try:
-                if await channel.intact():
-                    return channel
-            except BaseException:
-                self.drop(channel)
-                raise
-            self.drop(channel)
+                    return channel.place
+            return None
 
-    async def _wait(self, waiter: Waiter, deadline: float) -> Channel | None:
+    async def _wait(self, deadline: float) -> Channel | Place:
+        waiter = self._kit.waiter()
+        with self._lock:
+            self._waiting.append(waiter)
+            self._hand_out()  # what came back before it stood in line
         try:
             await waiter.wait(deadline)
+            gift = self._leave(waiter)
         except BaseException:
-            with self._lock:
-                if not waiter.given:
-                    self._waiting.remove(waiter)
-                    raise
-            # It was given in the same moment, so the next one may have it.
-            if waiter.gift is None:
-                self._yield_place()
-            else:
-                self.give_back(waiter.gift)
+            # It may have been given something in the same moment, which the next one may have.
+            self._restore(self._leave(waiter))
             raise
-        with self._lock:
-            given = waiter.given
-            if not given:
-                self._waiting.remove(waiter)
-        if given and not self._closed:
-            return waiter.gift
-        if given:
-            self._yield_place()
+        if self._closed:
+            self._restore(gift)
             raise RedisUnavailable(f"the connections to {self.node} are closed")
-        raise Exhausted(f"all {self._limit} connections to {self.node} were in use")
+        if gift is None:
+            raise Exhausted(f"all {self._limit} connections to {self.node} were in use")
+        return gift
 
-    async def _open(self, deadline: float) -> Channel:
+    def _leave(self, waiter: Waiter) -> Channel | Place | None:
+        with self._lock:
+            if waiter.gift is None:
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(waiter)
+            return waiter.gift  # who stands in line no more is given nothing more
+
+    def _restore(self, found: Channel | Place | None) -> None:
+        if isinstance(found, Place):
+            self._free(found)
+        elif found is not None:
+            self.give_back(found)
+
+    async def _open(self, place: Place, deadline: float) -> Channel:
         channel = None
         try:
             channel = self._kit.channel(self.node, sentinel=self.sentinel)
+            channel.place = place
             self._all.add(channel)
             await channel.open(deadline)
             if self._primary:
@@ -172,52 +204,49 @@ class Connections:
                 if not isinstance(replies[0], list) or replies[0][0] != b"master":
                     raise ReadOnlyError(f"{self.node} is not the primary")
         except BaseException:
-            if channel is not None:
-                self._all.discard(channel)
-                channel.close()
-            self._yield_place()
+            if channel is None:
+                self._free(place)
+            else:
+                channel.place = place
+                self.drop(channel)
             raise
         return channel
 
     def give_back(self, channel: Channel) -> None:
         """Take back a connection on which nothing is left unread."""
+        channel.reused = True
         with self._lock:
-            if not self._closed:
-                channel.reused = True
-                if self._waiting:
-                    self._give(channel)
-                else:
-                    self._idle.append(channel)
-                return
-        self.drop(channel)
+            self._idle.append(channel)
+            if self._waiting:
+                self._hand_out()
+        if self._closed:
+            self.drop_idle()
 
     def drop(self, channel: Channel) -> None:
         """Close a connection that was borrowed."""
         self._all.discard(channel)
-        channel.close()
-        self._yield_place()
+        try:
+            channel.close()
+        finally:
+            self._free(channel.place)
 
     def drop_idle(self) -> None:
         """Close all that are idle: one of them turned out dead, and they are of one age."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-            self._count -= len(idle)
-        for channel in idle:
-            self._all.discard(channel)
-            channel.close()
+        for _ in range(len(self._idle)):
+            try:
+                channel = self._idle.pop()
+            except IndexError:
+                return
+            self.drop(channel)
 
     def close(self) -> None:
         """Close all that are idle now, and the others as they come back. Who waits for one is told."""
-        with self._lock:
-            self._closed = True
-            waiting, self._waiting = self._waiting, deque()
-            for waiter in waiting:
-                waiter.given = True
-                waiter.gift = None
-                self._count += 1
+        self._closed = True
         self.drop_idle()
-        for waiter in waiting:
-            waiter.wake()
+        with self._lock:
+            while self._waiting:
+                with contextlib.suppress(IndexError):
+                    self._waiting.popleft().wake()
 
     def seize(self) -> list[Channel]:
         """All connections, those in use too, for one who knows that nobody can use them any more."""
@@ -228,18 +257,32 @@ class Connections:
         self._waiting.clear()
         return found
 
-    def _yield_place(self) -> None:
-        with self._lock:
-            if self._waiting:
-                self._give(None)
-            else:
-                self._count -= 1
+    @property
+    def _count(self) -> int:
+        return len(self._places)
 
-    def _give(self, gift: Channel | None) -> None:  # under the lock
-        waiter = self._waiting.popleft()
-        waiter.gift = gift
-        waiter.given = True
-        waiter.wake()
+    def _free(self, place: Place | None) -> None:
+        with self._lock:
+            if place is not None:
+                self._places.discard(place)
+            if self._waiting:
+                self._hand_out()
+
+    def _hand_out(self) -> None:  # under the lock
+        while self._waiting:
+            found = self._take(False)
+            if found is None:
+                return
+            try:
+                waiter = self._waiting.popleft()
+            except IndexError:  # a signal handler has been quicker
+                if isinstance(found, Place):
+                    self._places.discard(found)
+                else:
+                    self._idle.append(found)
+                return
+            waiter.gift = found
+            waiter.wake()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

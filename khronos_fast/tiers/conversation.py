@@ -280,9 +280,11 @@ class Conversation:
 
     async def _again_elsewhere(self, parcel: Parcel, errand: Errand, error: Exception) -> None:
         """Find out where the servers are, since this one fails; raise the error if there is nobody else to ask."""
+        if isinstance(error, Exhausted):
+            raise error
         connections = parcel.connections
         self._stale = True
-        if isinstance(error, Exhausted) or errand.node is not None or errand.repairs == REPAIRS:
+        if errand.node is not None or errand.repairs == REPAIRS:
             raise error
         errand.repairs += 1
         try:
@@ -408,6 +410,9 @@ class Conversation:
                     reply = await self._query(self._group(node), CLUSTER_SLOTS, left / (len(candidates) - index))
                     topology = read_topology(reply, node, self._address.remap)
                 except Exception as error:
+                    if isinstance(error, Exhausted):
+                        cause = cause or error
+                        continue
                     cause = error
                     self._down[node] = time.monotonic() + PENALTY
                     continue
@@ -416,7 +421,8 @@ class Conversation:
                 self._stale = False
                 self._keep_only((*topology.primaries, *topology.replicas, *self._address.nodes))
                 return
-        raise RedisUnavailable("no node tells who serves the slots of the cluster") from cause
+        kind = Exhausted if isinstance(cause, Exhausted) else RedisUnavailable
+        raise kind("no node tells who serves the slots of the cluster") from cause
 
     async def _query(self, connections: Connections, data: bytes, seconds: float) -> Any:
         """Ask one server one thing, within so many seconds."""

@@ -40,3 +40,7 @@ class RedisURLError(KhronosError, ValueError):
 
 class CacheClosed(KhronosError, RuntimeError):  # noqa: N818
     """The cache was closed before the call."""
+
+
+class NotAsked(RedisUnavailable):
+    """Redis was not even asked, as it has failed before. For the plans, who then know that nothing is under way."""

@@ -33,8 +33,14 @@ if TYPE_CHECKING:
 _owners: weakref.WeakValueDictionary[int, Face] = weakref.WeakValueDictionary()
 
 
-class Face(Front):
-    """A tiered cache without its I/O."""
+if TYPE_CHECKING:
+    _Base = Front
+else:
+    _Base = object
+
+
+class Face(_Base):
+    """A tiered cache without its I/O; the classes that are built on it have a front as well."""
 
     most_refreshes = 0
     """Loads in the background at a time."""
@@ -151,7 +157,7 @@ class Face(Front):
 
     def _forget_all(self) -> None:
         """Have memory hold nothing, and no load under way bring anything back."""
-        self._closed = True
+        self._closed = self._rules.closed = True
         for memory in self._rules.memories:
             memory.clear()
 

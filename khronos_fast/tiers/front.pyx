@@ -12,6 +12,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.math cimport log
 
+from khronos_fast._core.arguments cimport parse_ttl
 from khronos_fast._core.coroutine cimport CREATED, Coroutine
 from khronos_fast._core.memory cimport ABSENT, MemoryCache, find_value
 
@@ -69,6 +70,14 @@ cdef class Front:
             raise TypeError(f"keys are str, not {type(key).__name__}")
         if self.memory is None:
             raise RuntimeError(f"{type(self).__name__}.__init__ has not run")
+        if loader is not NO_LOADER:
+            # Also where they are not going to be needed.
+            if not callable(loader):
+                raise TypeError(f"loader must be callable, not {type(loader).__name__}")
+            if ttl is not LEFT_OUT:
+                parse_ttl(ttl)
+            if memory_ttl is not LEFT_OUT:
+                parse_ttl(memory_ttl)
         value = find_value(self.memory, <PyObject *> key)
         if value != ABSENT and self.early is not None and loader is not NO_LOADER:
             try:

@@ -7,6 +7,7 @@ connections are given a socket that knows that point.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
@@ -25,7 +26,7 @@ from khronos_fast.tiers.wire import PING, pong, too_old, unavailable
 if TYPE_CHECKING:
     from khronos_fast.tiers.address import Address
     from khronos_fast.tiers.command import Command, Node
-    from khronos_fast.tiers.connections import Channel
+    from khronos_fast.tiers.connections import Channel, Place
 
 T = TypeVar("T")
 
@@ -136,8 +137,7 @@ class _Turn:
 
 class _Waiter:
     def __init__(self) -> None:
-        self.gift: Channel | None = None
-        self.given = False
+        self.gift: Channel | Place | None = None
         self._lock = threading.Lock()
         self._lock.acquire()
 
@@ -155,6 +155,7 @@ class _Channel:
         self._connection: Any = kind(**options)
         self._sentinel = sentinel
         self.reused = False
+        self.place: Place | None = None
 
     @property
     def greeting(self) -> dict[Any, Any]:
@@ -314,7 +315,9 @@ class _Resolution:
 
     def __init__(self, query: tuple[Any, ...]) -> None:
         self.query = query
-        self.done = threading.Event()
+        # Held until it is known. Not an Event, at which a signal handler could hang that comes by in the midst of one.
+        self._pending = threading.Lock()
+        self._pending.acquire()
         self.found: list[Any] = []
         self.error: OSError | None = None
 
@@ -325,8 +328,24 @@ class _Resolution:
         except (OSError, UnicodeError) as error:
             self.error = error if isinstance(error, OSError) else OSError(f"{self.query[0]!r} is no name of a host")
         finally:
+            self.end()
+
+    def end(self, error: OSError | None = None) -> None:
+        """It is over: whoever waits for it is told, and whoever comes begins anew."""
+        if error is not None:
+            self.error = error
+        if self.running.get(self.query) is self:
             self.running.pop(self.query, None)
-            self.done.set()
+        with contextlib.suppress(RuntimeError):  # it is released already
+            self._pending.release()
+
+    def wait(self, deadline: float) -> bool:
+        """Whether it is over by the deadline."""
+        if not self._pending.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            return False
+        with contextlib.suppress(RuntimeError):
+            self._pending.release()
+        return True
 
 
 def resolve(host: str, port: int, family: int, deadline: float) -> list[Any]:
@@ -338,9 +357,17 @@ def resolve(host: str, port: int, family: int, deadline: float) -> list[Any]:
     query = (host, port, family, os.getpid())
     work = _Resolution.running.get(query)
     if work is None:
-        work = _Resolution.running.setdefault(query, _Resolution(query))
-        threading.Thread(target=work.run, name="khronos_fast resolver", daemon=True).start()
-    if not work.done.wait(max(deadline - time.monotonic(), 0)):
+        mine = _Resolution(query)
+        try:
+            work = _Resolution.running.setdefault(query, mine)
+            if work is mine:
+                threading.Thread(target=mine.run, name="khronos_fast resolver", daemon=True).start()
+        except BaseException as error:  # no more threads, say: that must not be so for ever
+            mine.end(OSError(f"the name {host!r} can't be resolved ({error or type(error).__name__})"))
+            if not isinstance(error, Exception):
+                raise
+            work = mine
+    if not work.wait(deadline):
         raise TimeoutError(f"the name {host!r} was not resolved in time")
     if work.error is not None:
         raise OSError(*work.error.args)

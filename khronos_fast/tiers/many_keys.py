@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 from khronos_fast.tiers import commands
@@ -36,8 +37,9 @@ def _read_batch(rules: Rules, full_keys: dict[str, bytes], memory_ttl: float | N
     try:
         known = yield from _ask_for(rules, full_keys)
     finally:
-        for key, flight in flights.items():
-            rules.end(flight, known.get(key), memory_ttl)
+        with ExitStack() as stack:  # each, whatever a weigher raises for another
+            for key, flight in flights.items():
+                stack.callback(rules.end, flight, known.get(key), memory_ttl)
     return {key: each.value for key, each in known.items() if each is not None}
 
 
@@ -55,7 +57,7 @@ def _ask_for(rules: Rules, full_keys: dict[str, bytes]) -> Plan[dict[str, Known 
         for (key, ticket), reply in zip(first, replies, strict=False):
             if isinstance(reply, Exception):
                 raise RedisUnavailable(f"Redis does not delete: {reply}")
-            deletions.done(key, ticket)
+            rules.tier.deleted(key, ticket)
     except RedisUnavailable:
         return {key: serve_last(rules, key) for key in full_keys}
     replies = replies[len(first) :]
@@ -63,5 +65,7 @@ def _ask_for(rules: Rules, full_keys: dict[str, bytes]) -> Plan[dict[str, Known 
     if not rules.tier.clustered:
         # MGET takes what is no string for nothing; and Redis may refuse all of it.
         values = values[0] if isinstance(values[0], list) else values * len(wanted)
+        if len(values) != len(wanted):
+            raise RedisUnavailable("Redis has answered MGET with another number of values")
     times = replies[-len(wanted) :]
     return {key: accept(rules, raw, pttl, since) for key, raw, pttl in zip(full_keys, values, times, strict=True)}

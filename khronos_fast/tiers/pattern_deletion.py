@@ -11,7 +11,7 @@ from typing import Any
 
 from khronos_fast._core.glob import Glob
 from khronos_fast.tiers import commands
-from khronos_fast.tiers.command import Command, Node
+from khronos_fast.tiers.command import Node
 from khronos_fast.tiers.errors import RedisUnavailable
 from khronos_fast.tiers.rules import Rules
 from khronos_fast.tiers.steps import AskNode, Plan, Primaries
@@ -26,7 +26,7 @@ def invalidate(rules: Rules, pattern: Glob[Any]) -> Plan[int]:
         raise ValueError(
             "with an empty namespace this would delete all keys in Redis, others' too; give the cache a namespace"
         )
-    count = drop_matching(rules, pattern)
+    count = rules.drop_matching(pattern)
     if rules.tier is None:
         return count
     octets = pattern.pattern if isinstance(pattern.pattern, bytes) else pattern.pattern.encode("utf-8", "surrogatepass")
@@ -41,15 +41,8 @@ def invalidate(rules: Rules, pattern: Glob[Any]) -> Plan[int]:
             rules.tier.deletions.add_pattern(rules.prefix, full_pattern)
             rules.tier.look_after()
         # Once more: meanwhile somebody may have read what was still there.
-        drop_matching(rules, pattern)
+        rules.drop_matching(pattern)
     return max(count, deleted or 0)
-
-
-def drop_matching(rules: Rules, pattern: Glob[Any]) -> int:
-    """Have memory hold nothing that matches, and no load under way bring it back."""
-    if rules.last is not None:
-        rules.last.invalidate(pattern)
-    return rules.memory.invalidate(pattern)
 
 
 def delete_matching(pattern: bytes, *, clustered: bool) -> Plan[int]:
@@ -68,7 +61,7 @@ def _sweep(node: Node, pattern: bytes, *, clustered: bool) -> Plan[int]:
     while cursor is not None or found:
         # A cluster takes keys of different slots one by one only.
         size = 1 if clustered else UNLINK_BATCH
-        unlinks = [Command(found[i], (b"UNLINK", *found[i : i + size])) for i in range(0, len(found), size)]
+        unlinks = [commands.unlink(*found[i : i + size]) for i in range(0, len(found), size)]
         page = [] if cursor is None else [commands.scan(cursor, pattern)]
         replies: list[Any] = yield AskNode(node, unlinks + page)
         for reply in replies:
@@ -77,7 +70,13 @@ def _sweep(node: Node, pattern: bytes, *, clustered: bool) -> Plan[int]:
         count += sum(replies[: len(unlinks)])
         found = []
         if page:
-            cursor, found = replies[-1]
+            cursor, found = _page(replies[-1], node)
             if cursor == b"0":
                 cursor = None
     return count
+
+
+def _page(reply: list[Any], node: Node) -> tuple[bytes, list[bytes]]:
+    if len(reply) == 2 and isinstance(reply[0], bytes) and isinstance(reply[1], list):
+        return reply[0], reply[1]
+    raise RedisUnavailable(f"{node} has answered SCAN with something else")

@@ -25,6 +25,8 @@ _NONCE_END = len(_ENVELOPE) + 8
 _LONG = 256
 
 WHOLE, PREFIX, DIGEST, WRONG_TYPE = b"=", b"^", b"#", b"T"
+BARE = (WHOLE, DIGEST)
+"""How a bare value is known again: by all of it, so that the same bytes written anew are taken for it."""
 
 
 class Fence(NamedTuple):
@@ -69,9 +71,15 @@ def pack(payload: bytes, stale: float, delta: float) -> bytes:
 
 
 def new_header() -> tuple[bytes, Fence]:
-    """Make what marks a bare value as no other write has it, and what demands it back."""
+    """Make what, put before a bare value, marks it as no other write does, and what demands that back."""
     header = _HEADER.pack(_ENVELOPE, os.urandom(8), 0, 0)
     return header, Fence(PREFIX, header)
+
+
+def new_nonce() -> tuple[bytes, Fence]:
+    """Make what, put in the place of an envelope's beginning, marks it, and what demands that back."""
+    beginning = _ENVELOPE + os.urandom(8)
+    return beginning, Fence(PREFIX, beginning)
 
 
 def unpack(raw: bytes) -> Entry:

@@ -210,8 +210,8 @@ cdef class PlainJSON:
         >>> try:
         ...     JSONCodec().decode(b"Ada")
         ... except ValueError as error:
-        ...     print(type(error).__name__, str(error)[:27])
-        CodecError the payload is not JSON: un
+        ...     print(type(error).__name__, str(error)[:24])
+        CodecError the payload is not JSON:
         """
         cdef int kind = kf_payload_kind(payload)
         if kind == KF_PLAIN:

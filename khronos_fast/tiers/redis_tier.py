@@ -6,12 +6,14 @@ import asyncio
 import logging
 import os
 import threading
+import time
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from khronos_fast.tiers.breaker import PAUSE, Breaker
 from khronos_fast.tiers.commands import unlink
-from khronos_fast.tiers.errors import RedisUnavailable
+from khronos_fast.tiers.errors import NotAsked, RedisUnavailable
 from khronos_fast.tiers.pattern_deletion import delete_matching
 from khronos_fast.tiers.pending import RememberedDeletions
 from khronos_fast.tiers.settings import parse_seconds
@@ -23,6 +25,7 @@ from khronos_fast.tiers.writes import BATCH
 try:
     from khronos_fast.tiers.address import Address
     from khronos_fast.tiers.async_link import AsyncLink
+    from khronos_fast.tiers.connections import Exhausted
     from khronos_fast.tiers.link import Link
 except ImportError as error:
     raise ImportError(
@@ -32,7 +35,11 @@ except ImportError as error:
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from khronos_fast.tiers.rules import Rules
+
 logger = logging.getLogger("khronos_fast.tiers")
+DOUBT = 5.0
+"""Seconds for which a write that was not answered may still come, over a slow network, and undo later ones."""
 
 
 class RedisTier:
@@ -81,6 +88,9 @@ class RedisTier:
         self.breaker = Breaker()
         self.deletions = RememberedDeletions()
         self._counters = Counters()
+        self._told: set[str] = set()
+        self._doubts: dict[bytes, float] = {}
+        self._members: weakref.WeakSet[Rules] = weakref.WeakSet()
         self._closed = False
         self._link = Link(self.address, self.timeout, max_connections)
         self._async_links: dict[asyncio.AbstractEventLoop, AsyncLink] = {}
@@ -105,6 +115,7 @@ class RedisTier:
         ticket = self._enter()
         try:
             answer = _perform(self._link, step)
+            self._check(step, answer)
         except RedisUnavailable as error:
             self._failed(ticket, error)
             raise
@@ -116,6 +127,7 @@ class RedisTier:
         ticket = self._enter()
         try:
             answer = await _perform(self._async_link(), step)
+            self._check(step, answer)
         except RedisUnavailable as error:
             self._failed(ticket, error)
             raise
@@ -126,9 +138,9 @@ class RedisTier:
         ticket = 0 if self._closed else self.breaker.allows()
         if not ticket:
             if self._closed:
-                raise RedisUnavailable(f"the link to {self.address} has been closed")
+                raise NotAsked(f"the link to {self.address} has been closed")
             self.look_after()
-            raise RedisUnavailable(f"{self.address} is not asked for the moment, as it has failed")
+            raise NotAsked(f"{self.address} is not asked for the moment, as it has failed")
         return ticket
 
     def _answered(self, ticket: int) -> None:
@@ -137,11 +149,34 @@ class RedisTier:
         if self.deletions.some:
             self.look_after()
 
+    def _check(self, step: Any, answer: list[Any]) -> None:
+        """Raise RedisUnavailable for a reply that can't be one to its command; tell of those that Redis refuses."""
+        if type(step) is Primaries:
+            return
+        for command, reply in zip(step.commands, answer, strict=True):
+            if isinstance(reply, Exception):
+                self._refused(reply)
+            elif not isinstance(reply, command.expects):
+                name, kind = command.args[0], type(reply).__name__
+                raise RedisUnavailable(f"Redis at {self.address} has answered {name!r} with something of type {kind}")
+
+    def _refused(self, reply: Exception) -> None:
+        text = str(reply)
+        if text.startswith("WRONGTYPE"):
+            return  # a key of somebody else's
+        self._counters.add("refusals")
+        kind = type(reply).__name__
+        if kind not in self._told:
+            self._told.add(kind)
+            logger.warning("Redis at %s refuses commands (said once for a kind): %s", self.address, text)
+
     def _failed(self, ticket: int, error: RedisUnavailable) -> None:
         self._counters.add("failures")
+        if isinstance(error, Exhausted):
+            return  # too much is asked at a time; that is no fault of the server's
         self._counters.add("timeouts", "Timeout" in type(error.__cause__).__name__)
         if self.breaker.failed(ticket):
-            logger.warning("%s; it is not asked any more until it answers", error)
+            logger.warning("%s; it is not asked any more until it answers", str(error))
             self.look_after()
 
     def _async_link(self) -> AsyncLink:
@@ -153,6 +188,39 @@ class RedisTier:
                     self._async_links.pop(other).discard()
                 link = self._async_links[loop] = AsyncLink(self.address, self.timeout, self.max_connections)
         return link
+
+    # ---------------------------------------------------------------------- who shares it
+
+    def join(self, rules: Rules) -> None:
+        """A cache uses it from now on."""
+        with self._lock:
+            self._members.add(rules)
+
+    def others(self, rules: Rules) -> list[Rules]:
+        """Return the other caches that have the same keys here."""
+        if len(self._members) == 1:
+            return []
+        with self._lock:
+            return [each for each in self._members if each is not rules and each.prefix == rules.prefix]
+
+    # ---------------------------------------------------------------------- what is still to be deleted
+
+    def remember(self, keys: Sequence[bytes], namespace: bytes, *, in_doubt: bool = False) -> None:
+        """Have these keys deleted before they are read again. `in_doubt`: a write of theirs may still be under way."""
+        if in_doubt:
+            until = time.monotonic() + DOUBT
+            with self._lock:
+                self._doubts = {key: end for key, end in self._doubts.items() if end > time.monotonic()}
+                self._doubts.update(dict.fromkeys(keys, until))
+        for key in keys:
+            self.deletions.add(key, namespace)
+        self.look_after()
+
+    def deleted(self, key: bytes, ticket: int) -> None:
+        """A key that was remembered has been deleted, or written. While a write is in doubt it stays remembered."""
+        if self._doubts and self._doubts.get(key, 0.0) > time.monotonic():
+            return
+        self.deletions.done(key, ticket)
 
     # ---------------------------------------------------------------------- looking after it
 
@@ -184,7 +252,7 @@ class RedisTier:
             if self.breaker.succeeded(probe):
                 logger.info("Redis at %s answers again", self.address)
         try:
-            run_plan(self.call, _delete_remembered(self.deletions, clustered=self.clustered))
+            run_plan(self.call, self._delete_remembered())
         except RedisUnavailable:
             return 0
         with self._lock:
@@ -192,6 +260,29 @@ class RedisTier:
                 return 0
             self._keeper = None
         return None
+
+    def _delete_remembered(self) -> Plan[None]:
+        """Delete what could not be deleted before."""
+        batch = self.deletions.batch(BATCH)
+        while batch:
+            replies = yield Ask([unlink(key) for key, _ in batch])
+            for (key, ticket), reply in zip(batch, replies, strict=True):
+                if not isinstance(reply, Exception):
+                    self.deleted(key, ticket)
+            # What Redis refuses, or is in doubt, comes up again: then later.
+            batch, earlier = self.deletions.batch(BATCH), batch
+            if batch[:1] == earlier[:1]:
+                break
+        failed = None
+        for pattern, ticket in self.deletions.patterns():
+            try:
+                yield from delete_matching(pattern, clustered=self.clustered)
+            except RedisUnavailable as error:  # maybe of this one alone
+                failed = error
+            else:
+                self.deletions.pattern_done(pattern, ticket)
+        if failed is not None:
+            raise failed
 
     # ---------------------------------------------------------------------- for its owner
 
@@ -286,22 +377,6 @@ def _perform(link: Any, step: Any) -> Any:
         return link.ask_node(step.node, step.commands)
     assert type(step) is Primaries
     return link.primaries()
-
-
-def _delete_remembered(deletions: RememberedDeletions, *, clustered: bool) -> Plan[None]:
-    """Delete what could not be deleted before."""
-    for pattern, ticket in deletions.patterns():
-        yield from delete_matching(pattern, clustered=clustered)
-        deletions.pattern_done(pattern, ticket)
-    while batch := deletions.batch(BATCH):
-        replies = yield Ask([unlink(key) for key, _ in batch])
-        done = 0
-        for (key, ticket), reply in zip(batch, replies, strict=True):
-            if not isinstance(reply, Exception):
-                deletions.done(key, ticket)
-                done += 1
-        if not done:
-            raise RedisUnavailable(f"Redis does not delete: {replies[0]}")
 
 
 def _keep(reference: weakref.ref[RedisTier], stop: threading.Event) -> None:

@@ -21,6 +21,7 @@ from khronos_fast.tiers.steps import Ask, Plan
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from khronos_fast._core.glob import Glob
     from khronos_fast.tiers.command import Command
     from khronos_fast.tiers.redis_tier import RedisTier
 
@@ -57,7 +58,10 @@ class Rules:
         self.prefix = f"{settings.namespace}:".encode("utf-8", "surrogatepass") if settings.namespace else b""
         needed = settings.stale_ttl is not None or settings.beta is not None
         self.last: MemoryCache[str, Last] | None = MemoryCache(memory.maxsize) if needed else None
+        self.closed = False
         self._warned = False
+        if tier is not None:
+            tier.join(self)
 
     @property
     def memories(self) -> list[MemoryCache[str, Any]]:
@@ -74,16 +78,17 @@ class Rules:
         """Begin to read or to write the value of a key."""
         return [begin(each, key, writes) for each in self.memories]
 
-    def begin_last(self, key: str) -> Any:
+    def begin_last(self, key: str, *, writes: bool) -> Any:
         """Begin to load a value whose flight in memory somebody else has."""
-        return None if self.last is None else begin(self.last, key)
+        return None if self.last is None else begin(self.last, key, writes)
 
     def end(self, flights: list[Any], known: Known | None, memory_ttl: float | None) -> bool:
         """Store what it has come to; False if that was overtaken."""
-        kept = end(self.memory, flights[0], None if known is None else self.loaded(known, memory_ttl))
-        if self.last is not None:
-            self.end_last(flights[1], known)
-        return kept
+        try:
+            return end(self.memory, flights[0], None if known is None else self.loaded(known, memory_ttl))
+        finally:
+            if self.last is not None:
+                self.end_last(flights[1], known)
 
     def end_last(self, flight: Any, known: Known | None) -> None:
         """Store it as the last value."""
@@ -94,17 +99,37 @@ class Rules:
         """Say for how long memory keeps it: never longer than Redis does."""
         fresh = known.fresh - (now() - known.since)
         seconds = fresh if memory_ttl is None else min(memory_ttl, fresh)
-        return Loaded(known.value, None if seconds == math.inf else seconds, known.kept)
+        return Loaded(known.value, None if seconds == math.inf else seconds, known.kept and not self.closed)
 
     def _loaded_last(self, known: Known) -> Loaded:
         last = Last(known.value, known.since + known.fresh, known.delta, self.settings.beta or 0.0)
         seconds = known.fresh + (self.settings.stale_ttl or 0.0) - (now() - known.since)
-        return Loaded(last, None if seconds == math.inf else seconds, known.kept)
+        return Loaded(last, None if seconds == math.inf else seconds, known.kept and not self.closed)
 
     def drop(self, key: str) -> bool:
         """Have memory hold nothing, and no load under way bring it back. True if there was something."""
+        self.drop_elsewhere(key)
         found = [memory.delete(key) for memory in self.memories]
         return any(found)
+
+    def drop_elsewhere(self, key: str) -> None:
+        """Have the other caches of this namespace, which share the tier, forget it."""
+        for other in self.others():
+            for memory in other.memories:
+                memory.delete(key)
+
+    def drop_matching(self, pattern: Glob[Any]) -> int:
+        """Have memory hold nothing that matches, and no load under way bring it back."""
+        for rules in self.others():
+            for memory in rules.memories:
+                memory.invalidate(pattern)
+        if self.last is not None:
+            self.last.invalidate(pattern)
+        return self.memory.invalidate(pattern)
+
+    def others(self) -> list[Rules]:
+        """Return the rules of other caches that have the same keys in the same tier."""
+        return [] if self.tier is None else self.tier.others(self)
 
     def last_of(self, key: str) -> Last | None:
         """Return the last value of a key, if it may be served stale."""
@@ -125,15 +150,13 @@ class Rules:
         replies = yield Ask([unlink(key), *commands])
         if isinstance(replies[0], Exception):
             raise RedisUnavailable(f"Redis does not delete: {replies[0]}")
-        deletions.done(key, ticket)
+        self.tier.deleted(key, ticket)
         return replies[1:]
 
     def could_not_delete(self, keys: Sequence[bytes]) -> None:
         """Remember to do it before they are read again."""
         assert self.tier is not None
-        for key in keys:
-            self.tier.deletions.add(key, self.prefix)
-        self.tier.look_after()
+        self.tier.remember(keys, self.prefix)
 
     def encode(self, value: Any, delta: float = 0.0) -> bytes:
         """Make of a value what lies in Redis. Raises CodecError."""
@@ -163,6 +186,8 @@ class Rules:
             self.counters.add("undecodable")
             logger.debug("%s: a payload does not decode: %s", self.label, error)
             return entry, None
+        if isinstance(pttl, Exception):
+            raise RedisUnavailable(f"Redis does not tell for how long an entry lives: {pttl}")
         remaining = math.inf if pttl == -1 else max(pttl, 0) / 1e3
         fresh = 0.0 if entry.is_token else remaining - entry.stale
         return entry, Known(value, since, fresh, entry.delta)

@@ -12,6 +12,8 @@ from khronos_fast.tiers.codec import Codec
 LONGEST_KEY = 4096
 """Bytes of UTF-8."""
 Seconds = float | timedelta
+LONGEST_TIME = 100 * 365.25 * 24 * 3600
+"""Seconds: a hundred years."""
 TTL = Seconds | EllipsisType | None
 """A time to live: `...` is the cache's own, None is for ever."""
 
@@ -38,7 +40,12 @@ def parse_seconds(value: Any, name: str) -> float:
         seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
     except OverflowError:  # an int
         seconds = math.inf
-    if not 0 < seconds < math.inf:
+    if seconds > LONGEST_TIME:
+        raise ValueError(
+            f"{name} must be a finite number of seconds, of at most {LONGEST_TIME:,.0f} (100 years), not {seconds:g}; "
+            "for no limit use None"
+        )
+    if not seconds > 0:
         raise ValueError(f"{name} must be a finite number of seconds above 0, not {value!r}; for no limit use None")
     return seconds
 

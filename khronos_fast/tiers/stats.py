@@ -21,6 +21,8 @@ class RedisStats(NamedTuple):
     """Round trips that were not: no connection, a time-out, a server that does not serve."""
     timeouts: int = 0
     """Those of the failures where the time was over."""
+    refusals: int = 0
+    """Commands that it refused: not permitted, out of memory, …"""
     breaker: Literal["closed", "open", "half_open"] = "closed"
     """Whether it is asked at all."""
     breaker_opened: int = 0
@@ -48,7 +50,7 @@ class TieredStats(NamedTuple):
     """
 
     memory: CacheStats
-    """The memory tier's own figures."""
+    """The memory tier's own figures; its loads are what it had from the other tiers or the loader."""
     redis: RedisStats | None = None
     """The Redis tier's, which several caches may share; None without one."""
     redis_hits: int = 0

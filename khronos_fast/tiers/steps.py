@@ -42,8 +42,21 @@ class Primaries(NamedTuple):
     """Name the servers that hold the keys, or RedisUnavailable."""
 
 
+class Outcome(NamedTuple):
+    """What has come of calling a loader. As a value: an error of whatever kind is none of the plan's."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+class Failed(NamedTuple):
+    """A plan has come to an error of the loader's, which its driver is to raise."""
+
+    error: BaseException
+
+
 class Load(NamedTuple):
-    """Call the loader: what it returns, or what it raises."""
+    """Call the loader: its Outcome."""
 
     loader: Callable[[], Any]
 

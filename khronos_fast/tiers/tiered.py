@@ -19,8 +19,8 @@ from khronos_fast.tiers.front import BlockingFront
 from khronos_fast.tiers.many_keys import read_many
 from khronos_fast.tiers.one_key import load, read
 from khronos_fast.tiers.pattern_deletion import invalidate
-from khronos_fast.tiers.refreshes import Refreshes, log_failure, start_thread
-from khronos_fast.tiers.steps import Load, Pause, Plan, RefreshLater, Request
+from khronos_fast.tiers.refreshes import Refreshes, start_thread
+from khronos_fast.tiers.steps import Failed, Load, Outcome, Pause, Plan, RefreshLater, Request
 from khronos_fast.tiers.threads import run_plan
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class TieredCache(Face, BlockingFront):
         return result
 
     def _load_shared(self, request: Request, *, forced: bool) -> Any:
+        self._check_open()
         patience = self._rules.settings.loader_timeout
         work = functools.partial(self._run_load, request, forced)
         try:
@@ -111,14 +112,20 @@ class TieredCache(Face, BlockingFront):
         return last.value
 
     def _run_load(self, request: Request, forced: bool) -> Loaded:
-        return run_plan(self._do, load(self._rules, request, forced))
+        result = run_plan(self._do, load(self._rules, request, forced))
+        if isinstance(result, Failed):
+            try:
+                raise result.error
+            finally:
+                del result  # or the error would refer to itself
+        return result
 
     def _refresh_later(self, request: Request) -> bool:
-        if not self._refreshes.begin(request.key):
+        if self._closed or not self._refreshes.begin(request.key):
             return False
         started = start_thread(functools.partial(_refresh, weakref.ref(self), self._refreshes, request))
         if not started:
-            self._refreshes.end(request.key)
+            self._refreshes.given_up(request.key)
         return started
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
@@ -217,13 +224,16 @@ class TieredCache(Face, BlockingFront):
         self.close()
 
 
-def _call(loader: Callable[[], Any]) -> Any:
-    value = loader()
-    if inspect.isawaitable(value):
-        if inspect.iscoroutine(value):
-            value.close()
-        raise TypeError("the loader is async, and TieredCache is for plain ones; use AsyncTieredCache")
-    return value
+def _call(loader: Callable[[], Any]) -> Outcome:
+    try:
+        value = loader()
+        if inspect.isawaitable(value):
+            if inspect.iscoroutine(value):
+                value.close()
+            raise TypeError("the loader is async, and TieredCache is for plain ones; use AsyncTieredCache")
+        return Outcome(value)
+    except BaseException as error:
+        return Outcome(error=error)
 
 
 def _refresh(reference: weakref.ref[TieredCache], refreshes: Refreshes, request: Request) -> None:
@@ -233,7 +243,10 @@ def _refresh(reference: weakref.ref[TieredCache], refreshes: Refreshes, request:
         if cache is not None:
             cache._load_shared(request, forced=True)
     except BaseException as error:
-        if cache is not None and not cache._closed:
-            log_failure(cache._rules.label, error)
-    finally:
-        refreshes.end(request.key)
+        try:
+            if cache is not None and not cache._closed:
+                refreshes.log_failure(cache._rules.label, error)
+        finally:
+            refreshes.failed(request.key)
+    else:
+        refreshes.loaded(request.key)

@@ -201,4 +201,6 @@ def unavailable(error: Exception, address: object, seconds: float) -> RedisUnava
             reason = "connection refused: nobody listens there"
         case _:
             reason = str(error) or type(error).__name__
-    return RedisUnavailable(f"Redis at {address}: {reason}")
+    # Exhausted stays what it is: the server is not to blame.
+    kind = type(error) if isinstance(error, RedisUnavailable) else RedisUnavailable
+    return kind(f"Redis at {address}: {reason}")

@@ -6,11 +6,12 @@ or not, and what is there now may be older than what memory has.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from khronos_fast.tiers import commands
-from khronos_fast.tiers.errors import RedisUnavailable
+from khronos_fast.tiers.errors import NotAsked, RedisUnavailable
 from khronos_fast.tiers.payload import unpack
 from khronos_fast.tiers.rules import Known, Rules, now
 from khronos_fast.tiers.steps import Ask, Plan
@@ -55,29 +56,47 @@ def _write(
         written = True
     finally:
         fresh = float("inf") if ttl is None else ttl
-        for key, value in values.items():
-            known = Known(value, since, fresh) if written else None
-            if not rules.end(flights[key], known, memory_ttl):
-                # Another one writes or deletes it at the same time, and who comes last in Redis nobody knows.
-                rules.drop(key)
+        with ExitStack() as stack:  # each, whatever a weigher raises for another
+            for key, value in values.items():
+                stack.callback(
+                    _end, rules, key, flights[key], Known(value, since, fresh) if written else None, memory_ttl
+                )
+
+
+def _end(rules: Rules, key: str, flights: list[Any], known: Known | None, memory_ttl: float | None) -> None:
+    rules.drop_elsewhere(key)
+    kept = False
+    try:
+        kept = rules.end(flights, known, memory_ttl)
+    finally:
+        if not kept:
+            # Another one writes or deletes it at the same time, and who comes last in Redis nobody knows.
+            rules.drop(key)
 
 
 def _write_to_redis(rules: Rules, raws: dict[bytes, bytes], life_ms: int | None) -> Plan[None]:
     assert rules.tier is not None
     deletions = rules.tier.deletions
     tickets = [(key, deletions.covers(key)) for key in raws] if deletions.some else []
-    unsure = set(raws)
+    replies: list[Any] | None = None
+    in_doubt = True  # it may still be under way, and come after what is written later
     try:
         replies = yield Ask([commands.write(key, raw, life_ms) for key, raw in raws.items()])
-        unsure = {key for key, reply in zip(raws, replies, strict=True) if isinstance(reply, Exception)}
+    except NotAsked:
+        in_doubt = False
     except RedisUnavailable:
         pass
     finally:
-        if unsure:
-            rules.could_not_delete(list(unsure))
+        if replies is None:
+            rules.tier.remember(list(raws), rules.prefix, in_doubt=in_doubt)
+    if replies is None:
+        return
+    refused = [key for key, reply in zip(raws, replies, strict=True) if isinstance(reply, Exception)]
+    if refused:
+        rules.could_not_delete(refused)
     for key, ticket in tickets:
-        if ticket is not None and key not in unsure:
-            deletions.done(key, ticket)
+        if ticket is not None and key not in refused:
+            rules.tier.deleted(key, ticket)
 
 
 def delete(rules: Rules, keys: list[str]) -> Plan[int]:

@@ -163,6 +163,19 @@ def test_a_fresh_load_takes_the_place_of_what_is_there():
     assert cache["k"] == "fresh"
 
 
+def test_a_fresh_load_overtakes_what_began_during_it():
+    cache = MemoryCache()
+    reads = []
+
+    def fresh():
+        reads.append(begin(cache, "k"))
+        return Loaded("fresh")
+
+    assert load(cache, "k", fresh, fresh=True) == "fresh"
+    assert end(cache, reads[0], Loaded("read before it")) is False
+    assert cache["k"] == "fresh"
+
+
 def test_errors_reach_the_caller_and_a_circle_is_found():
     cache = MemoryCache()
     with pytest.raises(ZeroDivisionError):

@@ -155,6 +155,16 @@ def test_a_url_that_is_none_is_refused_at_once(url):
         "redis://h?password=SECRET&x=1",
         "rediss://h?ssl_password=SECRET&x=1",
         "redis+cluster://:SECRET@a,b:x",
+        "redis://h/0?foo=SECRET",
+        "redis://h/0?foo=bar&foo=SECRET",
+        "redis://h/0?SECRET",
+        "redis://h/0?db=SECRET",
+        "rediss://h?ssl_cert_reqs=SECRET",
+        "redis://h/0#SECRET",
+        "redis://h#SECRET?x=1#SECRET",
+        "redis://h/0?db=1#SECRET",
+        "redis://h/0?x#SECRET",
+        "unix:///x.sock?foo=SECRET#SECRET",
     ],
 )
 def test_a_refusal_does_not_show_the_password(url):

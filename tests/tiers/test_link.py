@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import statistics
+import sys
 import threading
 import time
 import warnings
@@ -19,9 +20,9 @@ from khronos_fast._core.errors import WrongLoop  # noqa: E402
 from khronos_fast.tiers.address import Address  # noqa: E402
 from khronos_fast.tiers.async_link import AsyncLink  # noqa: E402
 from khronos_fast.tiers.command import Command, Node  # noqa: E402
-from khronos_fast.tiers.connections import Connections  # noqa: E402
+from khronos_fast.tiers.connections import Connections, Exhausted, run  # noqa: E402
 from khronos_fast.tiers.errors import RedisUnavailable  # noqa: E402
-from khronos_fast.tiers.link import Link  # noqa: E402
+from khronos_fast.tiers.link import Link, _Kit  # noqa: E402
 
 from .servers import Server, free_port, when  # noqa: E402
 
@@ -137,7 +138,9 @@ def at_most(seconds):
 
 def test_replies_come_in_order_and_undecoded(link, server):
     one = link(server.url)
-    assert one.ask(claim()) == [None, 60000]
+    value, left = one.ask(claim())
+    assert value is None
+    assert 0 < left <= 60000
     value, left = one.ask(claim(value=b"other"))
     assert value == b"v"
     assert 0 < left <= 60000
@@ -234,10 +237,42 @@ def test_waiting_for_a_connection_ends_in_time(link, proxy):
     proxy.blackholing()
     with at_most(SHORT):
         errors = one.together(*[claim()] * 10)
-    assert {type(error) for error in errors} == {RedisUnavailable}
+    assert {type(error) for error in errors} <= {RedisUnavailable, Exhausted}
     proxy.passing()
     one.ping()
     one.together(*[claim()] * 10)
+
+
+def test_that_all_connections_were_in_use_is_not_the_servers_fault(link, proxy):
+    one = link(proxy.url, timeout=SHORT, max_connections=1)
+    one.ping()
+    (group,) = one.conversation.groups()
+    (channel,) = group._idle
+    group._idle.clear()  # somebody has it
+    with at_most(SHORT), pytest.raises(Exhausted, match="all 1 connections") as caught:
+        one.ping()
+    assert isinstance(caught.value, RedisUnavailable)
+    assert str(caught.value).startswith("Redis at redis://")
+    group.give_back(channel)
+    one.ping()
+    assert len(group._all) == 1
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_loop_that_was_busy_does_not_blame_the_server(one_server, warm):
+    async def main():
+        link = AsyncLink(Address.of(one_server.url), SHORT)
+        if warm:
+            await asyncio.gather(*(link.ping() for _ in range(4)))
+        for turns in range(5):
+            asked = [asyncio.ensure_future(link.ask([put(b"k", b"v"), get(b"k")])) for _ in range(4)]
+            for _ in range(turns + 1):
+                await asyncio.sleep(0)
+            time.sleep(SHORT + 0.1)
+            assert await asyncio.gather(*asked) == [[b"OK", b"v"]] * 4
+        await link.close()
+
+    asyncio.run(main())
 
 
 def test_it_may_be_closed_more_than_once(link, one_server):
@@ -327,6 +362,24 @@ def test_a_name_that_takes_long_is_not_waited_for(monkeypatch):
         one.close()
 
 
+def test_a_name_for_which_there_was_no_thread_is_resolved_the_next_time(monkeypatch, one_server):
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if "resolver" in thread.name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    one = Link(Address.of(f"redis://localhost:{one_server.port}"), timeout=LONG)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            with at_most(1), pytest.raises(RedisUnavailable, match="can't start new thread"):
+                one.ping()
+    one.ping()
+    one.close()
+
+
 def test_a_name_without_an_address_is_said(link):
     one = link("redis://nobody.invalid")
     with pytest.raises(RedisUnavailable, match=r"nobody\.invalid"):
@@ -397,6 +450,29 @@ def test_idle_connections_that_were_cut_lose_no_call(link, proxy):
     one.together(*[claim()] * 32)
     proxy.cut()
     assert all(isinstance(each, list) for each in one.together(*[claim()] * 32))
+
+
+def test_a_transport_that_is_closing_is_not_written_to(one_server):
+    """CPython 3.12 and later would register a writer for a socket of which the number is given to the next one."""
+
+    async def main():
+        link = AsyncLink(Address.of(one_server.url), LONG)
+        await link.ping()
+        (group,) = link._conversation.groups()
+        (channel,) = group._idle
+        channel._connection._writer.transport.abort()
+        with pytest.raises(ConnectionResetError):
+            await channel.send(b"", LONG)
+        with pytest.raises(ConnectionResetError):
+            await channel._connection.send_packed_command([b""])
+        assert await link.ask([Command(None, (b"ECHO", b"x"))]) == [b"x"]
+        assert channel not in group._all
+        channel.close()
+        with pytest.raises(ConnectionResetError):
+            await channel.send(b"", LONG)
+        await link.close()
+
+    asyncio.run(main())
 
 
 def test_a_connection_that_is_cut_when_it_is_used_is_replaced_once(link, proxy):
@@ -541,6 +617,190 @@ def test_an_interrupted_thread_leaves_nothing_unread(one_server, proxy):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         link.close()
+
+
+class _FakeChannel:
+    def __init__(self):
+        self.reused = False
+        self.place = None
+        self.closed = False
+
+    async def open(self, deadline):
+        pass
+
+    async def intact(self):
+        return not self.closed
+
+    def close(self):
+        self.closed = True
+
+
+class _FakeKit(_Kit):
+    def channel(self, node, *, sentinel):
+        return _FakeChannel()
+
+
+class _Now(BaseException):
+    pass
+
+
+def _interrupt():
+    raise _Now
+
+
+def _at_every_step(work, meanwhile, afterwards=None, kind="opcode"):
+    """Do the work over and over, and something else in its midst: before its first instruction, its second, …
+
+    Or before its first call, its second, …, which are among the points where Python looks for Ctrl-C.
+    """
+    for number in range(10_000):
+        steps = 0
+
+        def trace(frame, event, _, number=number):
+            nonlocal steps
+            if not frame.f_code.co_filename.endswith("connections.py") or frame.f_code is run.__code__:
+                return None
+            frame.f_trace_opcodes = True
+            if event == kind:
+                steps += 1
+                if steps == number + 1:
+                    sys.settrace(None)
+                    meanwhile()
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            work()
+        except _Now:
+            pass
+        finally:
+            sys.settrace(before)
+        if afterwards is not None:
+            afterwards()
+        if steps <= number:
+            return number
+    raise AssertionError("there is no end to it")
+
+
+def _in_a_thread(work):
+    """So that one that hangs is found out."""
+    failures = []
+
+    def guarded():
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=guarded, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive(), "it hangs"
+    if failures:
+        raise failures[0]
+
+
+def _use_soon(group):
+    """Without the GIL, what one thread had made and another lets go of is gone a moment later."""
+    for _ in range(50):
+        try:
+            return _use(group, drop=False)
+        except Exhausted:
+            gc.collect()
+    return _use(group, drop=False)
+
+
+def _use(group, drop, seconds=0.01):
+    channel = run(group.borrow(time.monotonic() + seconds))
+    assert not channel.closed
+    assert channel in group._all
+    (group.drop if drop else group.give_back)(channel)
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+@pytest.mark.parametrize("drop", [True, False])
+@pytest.mark.parametrize("drop_too", [True, False])
+def test_who_comes_by_in_the_midst_of_it_does_not_hang(limit, drop, drop_too):
+    """A signal handler, or a finalizer: in the same thread, so a lock would be waited for for ever."""
+    group = Connections(Node("h", 1), _FakeKit(None), limit)
+    outcomes = set()
+
+    def meanwhile():
+        try:
+            _use(group, drop_too)
+            outcomes.add("served")
+        except Exhausted:
+            outcomes.add("exhausted")
+
+    def work():
+        assert _at_every_step(lambda: _use(group, drop), meanwhile) > 50
+        gc.collect()
+        assert group._count == len(group._all) == len(group._idle) <= limit
+        assert not group._waiting
+
+    _in_a_thread(work)
+    assert "served" in outcomes
+
+
+@pytest.mark.parametrize("drop", [True, False])
+def test_who_is_interrupted_anywhere_loses_no_place(drop):
+    group = Connections(Node("h", 1), _FakeKit(None), 1)
+
+    def afterwards():
+        _use_soon(group)  # there is no other place
+        assert group._count == len(group._all) == len(group._idle) == 1
+        if drop:
+            group.drop_idle()
+
+    _in_a_thread(lambda: _at_every_step(lambda: _use(group, drop), _interrupt, afterwards, "call"))
+
+
+def test_who_waits_is_interrupted_and_loses_no_place():
+    group = Connections(Node("h", 1), _FakeKit(None), 1)
+
+    givers = []
+
+    def begin():
+        giver = threading.Timer(0.002, group.give_back, (run(group.borrow(time.monotonic() + LONG)),))
+        giver.start()
+        givers.append(giver)
+
+    def afterwards():
+        givers.pop().join()
+        _use_soon(group)
+        begin()
+
+    begin()
+    _in_a_thread(lambda: _at_every_step(lambda: _use(group, drop=False, seconds=1), _interrupt, afterwards, "call"))
+    givers.pop().join()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
+def test_a_signal_handler_may_use_the_link(one_server):
+    link = Link(Address.of(one_server.url), LONG, 3)
+    link.ping()
+    inside, count = False, 0
+
+    def handler(*_):
+        nonlocal inside, count
+        if not inside:
+            inside = True
+            link.ask([get(b"a")])
+            inside = False
+            count += 1
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+    try:
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            link.ask([get(b"b")])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    link.close()
+    assert count > 10
 
 
 # ---------------------------------------------------------------------- forks and loops

@@ -1,0 +1,167 @@
+"""A Redis that answers, but not as it should: it refuses commands, or says something that is no answer to them."""
+
+import logging
+import socket
+import threading
+
+import pytest
+
+from khronos_fast import RedisTier
+
+from .proxy import Requests
+from .support import Loader, Refused, error_of, when
+
+DEAD_LEADER = b"\x00kf1L" + b"\x07" * 16
+
+
+@pytest.fixture
+def user(one_server):
+    """Make a user who may do everything but what is named: its URL."""
+
+    def make(*rules):
+        with one_server.asked() as client:
+            client.execute_command("ACL", "SETUSER", "app", "reset", "on", ">secret", "~*", "&*", "+@all", *rules)
+        return f"redis://app:secret@127.0.0.1:{one_server.port}"
+
+    yield make
+    with one_server.asked() as client:
+        client.execute_command("ACL", "DELUSER", "app")
+
+
+def test_who_may_not_run_scripts_gets_every_answer(make, user, one_server, caplog):
+    url = user("-@scripting")
+    cache = make(redis=url, lease=0.2, stale_ttl=60, memory_ttl=0.01)
+    with caplog.at_level(logging.WARNING, "khronos_fast.tiers"):
+        assert cache.get_or_compute("new", Loader(1)) == 1
+        cache.set("k", 1)
+        assert cache.refresh("k", Loader(2)) == 2
+        with one_server.asked() as client:
+            client.set("khronos:left", DEAD_LEADER, px=100_000)
+        assert cache.get_or_compute("left", Loader(3)) == 3
+        cache.set("stale", 1, ttl=0.01)
+        assert cache.get_or_compute("stale", Loader(4)) in (1, 4)
+    assert cache.stats().redis.refusals >= 3
+    told = [record for record in caplog.records if "refuses" in record.getMessage()]
+    assert len(told) == 1
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("command", ["pttl", "get", "mget", "set", "unlink", "scan", "getrange"])
+def test_who_may_not_use_a_command_gets_every_answer(make, user, command):
+    cache = make(redis=user(f"-{command}"))
+    assert cache.get_or_compute("k", Loader(1)) == 1
+    assert cache.refresh("k", Loader(2)) == 2
+    cache.set("l", 3)
+    assert cache.get("l") == 3
+    cache.memory.clear()
+    assert cache.get("l") in (None, 3)
+    assert cache.get_many(["k", "l"]).get("l") in (None, 3)
+    cache.delete("l")
+    assert cache.get("l") is None
+    cache.invalidate("k*")
+    assert cache.get("k") is None
+    assert cache.stats().redis.refusals > 0
+
+
+def test_full_memory_is_told_and_nothing_old_comes_back(make, own_server, caplog):
+    cache = make(redis=own_server.url)
+    cache.set("k", "old")
+    with own_server.asked() as client:
+        client.config_set("maxmemory", 1)
+    with caplog.at_level(logging.WARNING, "khronos_fast.tiers"):
+        cache.set("k", "new")
+    assert cache.get("k") == "new"
+    cache.memory.clear()
+    assert cache.get("k") is None
+    assert cache.get_or_compute("k", Loader("loaded")) == "loaded"
+    assert cache.stats().redis.refusals > 0
+    assert "maxmemory" in caplog.text
+
+
+class Parrot:
+    """A server that has one answer to everything but what sets up a connection."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        requests = Requests()
+        with connection:
+            try:
+                while data := connection.recv(1 << 16):
+                    for command in requests.feed(data):
+                        connection.sendall(
+                            {
+                                b"HELLO": b"%2\r\n$5\r\nproto\r\n:3\r\n$7\r\nversion\r\n$5\r\n7.2.0\r\n",
+                                b"CLIENT": b"+OK\r\n",
+                                b"PING": b"+PONG\r\n",
+                            }.get(command[0].upper(), self.answer)
+                        )
+            except OSError:
+                pass
+
+    def close(self):
+        self.listener.close()
+
+
+ANSWERS = [b":1\r\n", b"*1\r\n:5\r\n", b"%1\r\n+a\r\n+b\r\n", b"#t\r\n", b"+OK\r\n", b"_\r\n", b"*0\r\n", b",1.5\r\n"]
+
+
+@pytest.mark.parametrize("answer", [*ANSWERS, b"$1\r\nx\r\n"], ids=repr)
+def test_what_is_no_answer_fails_no_call(face, answer):
+    parrot = Parrot(answer)
+    tier = RedisTier(f"redis://127.0.0.1:{parrot.port}", connect=False)
+    try:
+        cache = face.make(redis=tier)
+        for _ in range(2):
+            assert cache.get_or_compute("k", Loader(1)) == 1
+            assert cache.refresh("k", Loader(2)) == 2
+            cache.set("l", 3)
+            assert cache.get_many(["k", "l"])["l"] == 3
+            cache.memory.clear()
+            cache.get("k"), cache.get_many(["k", "l"])
+            cache.set_many({"a": 1, "b": 2})
+            cache.delete("k"), cache.delete_many(["a"])
+            cache.invalidate("k*")
+            cache.memory.clear()
+        assert cache.stats().redis.failures > 0
+        assert isinstance(error_of(cache.begin("get_or_compute", "k", Loader(Refused()))), Refused)
+    finally:
+        tier.close()
+        parrot.close()
+
+
+@pytest.mark.parametrize("then", ["set", "delete", "invalidate"])
+def test_a_write_in_doubt_that_comes_later_does_not_undo_what_followed(make, proxy, one_server, then):
+    """A SET is not answered in time, as it is still under way; it arrives after others that have come through."""
+    cache = make(redis=proxy.url, memory_ttl=0.05)
+    cache.set("k", 0)
+    held = proxy.hold(lambda command: command[0].upper() == b"SET" and command[2] == b"1")
+    cache.set("k", 1)
+    held.wait()
+    if then == "set":
+        cache.set("k", 2)
+    elif then == "delete":
+        cache.delete("k")
+    else:
+        cache.invalidate("*")
+    assert cache.get("k") == (2 if then == "set" else None)
+    cache.memory.clear()
+    assert cache.get("k") in (None, 2)
+    held.let_go()
+    with one_server.asked() as client:
+        when(lambda: client.get("khronos:k") in (b"1", None))
+    cache.memory.clear()
+    assert cache.get("k") in (None, 2)
+    assert cache.get("k") != 1
