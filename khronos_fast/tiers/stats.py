@@ -50,7 +50,7 @@ class TieredStats(NamedTuple):
     """
 
     memory: CacheStats
-    """The memory tier's own figures; its loads are what it had from the other tiers or the loader."""
+    """The memory tier's own figures. Its loads are the calls of `get_or_compute` that went on to the next tier."""
     redis: RedisStats | None = None
     """The Redis tier's, which several caches may share; None without one."""
     redis_hits: int = 0

@@ -36,10 +36,12 @@ class TieredCache(Face, BlockingFront):
 
     Redis that fails, is slow, restarts or answers garbage fails no call: what it does not answer, the loader does.
     After `set`, `delete` or `invalidate` has returned, this process never serves the older value, whatever was under
-    way in this or another process, and whatever Redis was not reached for meanwhile.
+    way in this or another process, and whatever Redis was not reached for meanwhile. What other processes have in
+    memory they keep for `memory_ttl`; caches of one process that share a `RedisTier` and a namespace forget it together.
 
     Args:
-        memory: the most entries in memory; or a `MemoryCache`, which from then on belongs to this cache.
+        memory: the most entries in memory; or a `MemoryCache`, which from then on belongs to this cache (its own ttl
+            does not count: `memory_ttl` does).
         redis: a URL, a client of redis-py that lends its address and credentials, a `RedisTier` that several caches
             share; None: memory and loader only.
         namespace: what keys begin with in Redis, before a colon. Taken literally.
