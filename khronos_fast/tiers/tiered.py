@@ -37,7 +37,7 @@ class TieredCache(Face, BlockingFront):
     Redis that fails, is slow, restarts or answers garbage fails no call: what it does not answer, the loader does.
     After `set`, `delete` or `invalidate` has returned, this process never serves the older value, whatever was under
     way in this or another process, and whatever Redis was not reached for meanwhile. What other processes have in
-    memory they keep for `memory_ttl`; caches of one process that share a `RedisTier` and a namespace forget it together.
+    memory they keep for `memory_ttl`; caches of one process that share a `RedisTier` and a namespace forget together.
 
     Args:
         memory: the most entries in memory; or a `MemoryCache`, which from then on belongs to this cache (its own ttl
