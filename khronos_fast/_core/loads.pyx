@@ -92,6 +92,7 @@ def load_in_thread(MemoryCache cache not None, object key, load, bint fresh, pat
     cdef ThreadFlight flight, mine
     while True:
         mine = new_flight(key)
+        mine.lonely = fresh     # who asks for the key meanwhile has no part in its failure
         flight = <ThreadFlight> board(cache, mine, FRESH if fresh else SHARED)
         if flight is mine:
             if mine.landed:
@@ -113,7 +114,7 @@ def load_in_thread(MemoryCache cache not None, object key, load, bint fresh, pat
 def begin(MemoryCache cache not None, object key, bint writes=False):
     """A load that nobody else waits for, or a write that overtakes all loads and writes of its key; see `end`."""
     cdef ThreadFlight flight = new_flight(key)
-    flight.quiet = True
+    flight.quiet = flight.lonely = True
     return board(cache, flight, FRESH if writes else LONELY)
 
 

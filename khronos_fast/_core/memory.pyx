@@ -675,7 +675,7 @@ cdef bint may_share(Flight other, Flight mine) noexcept:
 cdef Flight board_alone(MemoryCache cache, Flight mine, Boarding boarding):
     """Begins a load of its own, whatever is there or under way."""
     cdef list spared = loads_of_others(cache, <PyObject *> mine.key, mine.hash) if boarding == FRESH else None
-    mine.lonely = boarding == LONELY or mine.quiet
+    mine.lonely = mine.lonely or boarding == LONELY
     # Those that begin from now on may read what this is to replace.
     mine.overtakes = boarding == FRESH
     store_enter(&cache.store)

@@ -23,11 +23,12 @@ from khronos_fast._core.task_flight cimport TaskFlight
 
 def load_in_task(MemoryCache cache not None, object key, function, tuple args not None, str name, bint fresh):
     """A coroutine: what `await function(*args)`, a `loads.Loaded`, has loaded for all who ask for the key."""
-    return load(cache, key, function, args, {}, NEVER, name, FRESH if fresh else SHARED)
+    return load(cache, key, function, args, {}, NEVER, name, FRESH if fresh else SHARED, fresh)
 
 
 async def load(
-    MemoryCache cache, object key, function, tuple args, dict kwargs, int64_t life, str name, Boarding boarding
+    MemoryCache cache, object key, function, tuple args, dict kwargs, int64_t life, str name, Boarding boarding,
+    bint alone=False
 ):
     """What the function returns, unless its key has a value or another task is loading it."""
     cdef TaskFlight flight, mine
@@ -36,6 +37,7 @@ async def load(
     while True:
         mine = TaskFlight(loop)
         mine.take_off(key, mix(key_hash(<PyObject *> key)))
+        mine.lonely = alone     # who asks for the key meanwhile has no part in its failure
         flight = <TaskFlight> board(cache, mine, boarding)
         if flight is mine:
             if mine.landed:

@@ -21,7 +21,7 @@ from khronos_fast.tiers.front import TaskFront
 from khronos_fast.tiers.many_keys import read_many
 from khronos_fast.tiers.one_key import load, read
 from khronos_fast.tiers.pattern_deletion import invalidate
-from khronos_fast.tiers.steps import Failed, Load, Outcome, Pause, Plan, RefreshLater, Request
+from khronos_fast.tiers.steps import Failed, Later, Load, Outcome, Pause, Plan, Request
 from khronos_fast.tiers.tasks import run_plan_async
 
 if TYPE_CHECKING:
@@ -78,12 +78,15 @@ class AsyncTieredCache(Face, TaskFront):
 
     async def _load_shared(self, request: Request, *, forced: bool) -> Any:
         self._check_open()
-        return await load_in_task(
-            self.memory, request.key, self._run_load, (request, forced), "khronos_fast load", forced
-        )
+        later: list[Later] = []
+        work = self._run_load, (request, forced, later)
+        try:
+            return await load_in_task(self.memory, request.key, *work, "khronos_fast load", forced)
+        finally:
+            self._begin_later(later)
 
-    async def _run_load(self, request: Request, forced: bool) -> Loaded:
-        result = await self._run(load(self._rules, request, forced))
+    async def _run_load(self, request: Request, forced: bool, later: list[Later]) -> Loaded:
+        result = await self._run(load(self._rules, request, forced, later))
         if isinstance(result, Failed):
             try:
                 raise result.error
@@ -183,8 +186,6 @@ class AsyncTieredCache(Face, TaskFront):
             return await self._call(step.loader)
         if type(step) is Pause:
             return await asyncio.sleep(step.seconds)
-        if type(step) is RefreshLater:
-            return self._refresh_later(step.request)
         assert self._rules.tier is not None
         return await self._rules.tier.call_async(step)
 

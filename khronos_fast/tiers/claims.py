@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from khronos_fast.tiers import commands
 from khronos_fast.tiers.errors import RedisUnavailable
-from khronos_fast.tiers.payload import BARE, NO_STRING, Entry, Fence, new_header, new_nonce, new_token, token_fence
+from khronos_fast.tiers.payload import BARE, NO_STRING, PREFIX, Entry, Fence, new_header, new_token, token_fence
 from khronos_fast.tiers.rules import Known, Rules, now
-from khronos_fast.tiers.steps import Pause, Plan
+from khronos_fast.tiers.steps import Ask, Pause, Plan
 
 if TYPE_CHECKING:
     from khronos_fast.tiers.command import Command
@@ -26,6 +26,16 @@ MOST_LOST = 8
 """How often what was seen may be gone when it is to be replaced; then the load is not kept in Redis."""
 
 
+class Undo(NamedTuple):
+    """What is put before a value again, and by how much its life is shortened, when a load has failed."""
+
+    header: bytes
+    longer_ms: int
+
+
+AS_IT_WAS = Undo(b"", 0)
+
+
 class Claim(NamedTuple):
     """What Redis has said to a load."""
 
@@ -35,8 +45,8 @@ class Claim(NamedTuple):
     """What it is to find again when it fills; None: it does not fill."""
     behind: Known | None = None
     """A value that will do if the load fails."""
-    owned: bool = False
-    """The fence was put there for this load alone: if it fails, it takes that away."""
+    undo: Undo | None = None
+    """The fence was put there for this load alone: if it fails, this is how it takes that away."""
     answered: bool = True
 
 
@@ -52,6 +62,7 @@ class _Look(NamedTuple):
     claim: Claim | None = None
     entry: Entry = NO_STRING
     known: Known | None = None
+    pttl: int = -1
 
     @property
     def is_over(self) -> bool:
@@ -80,6 +91,7 @@ def _find(rules: Rules, key: bytes) -> Plan[Claim]:
             return look.claim
         behind = look.known
         if look.is_over:
+            yield Pause(0.001)
             continue
         if behind is not None and behind.fresh > 0:
             return Claim(found=behind)
@@ -87,8 +99,8 @@ def _find(rules: Rules, key: bytes) -> Plan[Claim]:
             return Claim(fence=look.entry.fence, behind=behind)
         # Another one has taken too long, or the value is stale and nobody loads it yet.
         replace = commands.take_over(key, look.entry.fence, look.token, from_token=look.entry.is_token)
-        if (yield from _send(rules, key, replace)):
-            return Claim(fence=token_fence(look.token), behind=behind, owned=True)
+        if (yield from _send(replace)):
+            return Claim(fence=token_fence(look.token), behind=behind, undo=AS_IT_WAS)
     return Claim(behind=behind)
 
 
@@ -100,21 +112,29 @@ def _take(rules: Rules, key: bytes) -> Plan[Claim]:
             return look.claim._replace(found=None)
         behind = look.known
         if look.is_over:
+            yield Pause(0.001)
             continue
-        seen = look.entry.fence
+        if not look.entry.is_token and behind is None:
+            return Claim(fence=look.entry.fence)
+        undo = AS_IT_WAS
         if look.entry.is_token:
-            mark, own = commands.take_over(key, seen, look.token, from_token=True), token_fence(look.token)
-        elif behind is None:
-            return Claim(fence=seen)
-        elif seen.mode in BARE:
-            header, own = new_header()
-            mark = commands.mark(key, seen, header, instead_of=0)
+            own = token_fence(look.token)
+            script = commands.take_over(key, look.entry.fence, look.token, from_token=True)
         else:
-            beginning, own = new_nonce()
-            mark = commands.mark(key, seen, beginning, instead_of=len(beginning))
-        if (yield from _send(rules, key, mark)):
-            return Claim(fence=own, behind=behind, owned=look.entry.is_token or seen.mode in BARE)
+            script, own, undo = _mark(key, look)
+        if (yield from _send(script)):
+            return Claim(fence=own, behind=behind, undo=undo)
     return Claim(behind=behind)
+
+
+def _mark(key: bytes, look: _Look) -> tuple[Command, Fence, Undo]:
+    """Mark a value, so that the mark outlives a load: it lives on for that long, and is stale for as much more."""
+    longer = 0 if look.pttl < 0 else max(commands.TOKEN_LIFE_MS - look.pttl, 0)
+    entry = look.entry
+    header = new_header(entry.stale + longer / 1e3, entry.delta)
+    life = look.pttl + longer if longer else None
+    script = commands.mark(key, entry.fence, header, instead_of=len(entry.header), life_ms=life)
+    return script, Fence(PREFIX, header), Undo(entry.header, longer)
 
 
 def _look(rules: Rules, key: bytes) -> Plan[_Look]:
@@ -124,9 +144,9 @@ def _look(rules: Rules, key: bytes) -> Plan[_Look]:
     if isinstance(raw, Exception):
         return _Look(since, token, (yield from _cope(rules, key, raw)))
     if raw is None or raw == token:  # (the latter where it had to be sent twice)
-        return _Look(since, token, Claim(fence=token_fence(token), owned=True))
+        return _Look(since, token, Claim(fence=token_fence(token), undo=AS_IT_WAS))
     entry, known = rules.decode(raw, pttl, since)
-    return _Look(since, token, None, entry, known)
+    return _Look(since, token, None, entry, known, pttl)
 
 
 def _cope(rules: Rules, key: bytes, error: Exception) -> Plan[Claim]:
@@ -140,9 +160,9 @@ def _cope(rules: Rules, key: bytes, error: Exception) -> Plan[Claim]:
     return Claim(found=known) if known is not None and known.fresh > 0 else Claim(behind=known)
 
 
-def _send(rules: Rules, key: bytes, script: Command) -> Plan[bool]:
+def _send(script: Command) -> Plan[bool]:
     """Whether the key still held what it was to hold, and so holds something else now."""
-    [reply] = yield from rules.ask(key, [script])
+    [reply] = yield Ask([script])
     if isinstance(reply, Exception):
         raise RedisUnavailable(f"Redis does not run scripts: {reply}")
     return bool(reply == commands.TAKEN)

@@ -65,18 +65,23 @@ _MARK = (
     _LOOK
     + b"""
 if not same then return 0 end
-redis.call('SET', KEYS[1], ARGV[3] .. string.sub(now, tonumber(ARGV[4]) + 1), 'KEEPTTL')
+local marked = ARGV[3] .. string.sub(now, tonumber(ARGV[4]) + 1)
+if ARGV[5] == '' then redis.call('SET', KEYS[1], marked, 'KEEPTTL')
+else redis.call('SET', KEYS[1], marked, 'PX', ARGV[5]) end
 return 1
 """
 )
 
-# The load has failed: its token goes, and what stands behind it comes to light again.
+# The load has failed: its token or mark goes, and what stands behind it is as it was.
 _LET_GO = (
     _LOOK
     + b"""
 if not same then return 0 end
-local behind = string.sub(now, #mark + 1)
-if behind == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], behind, 'KEEPTTL') end
+local behind, longer = string.sub(now, #mark + 1), tonumber(ARGV[4])
+local left = redis.call('PTTL', KEYS[1]) - longer
+if behind == '' or (longer > 0 and left <= 0) then redis.call('DEL', KEYS[1])
+elseif longer > 0 then redis.call('SET', KEYS[1], ARGV[3] .. behind, 'PX', left)
+else redis.call('SET', KEYS[1], ARGV[3] .. behind, 'KEEPTTL') end
 return 1
 """
 )
@@ -119,14 +124,15 @@ def take_over(key: bytes, fence: Fence, token: bytes, *, from_token: bool) -> Co
     return _script(_TAKE_OVER, key, *fence, token, b"%d" % TOKEN_LIFE_MS, b"1" if from_token else b"0")
 
 
-def mark(key: bytes, fence: Fence, beginning: bytes, *, instead_of: int) -> Command:
-    """Put this before a value, instead of so many bytes of it: 1; 0 if it is there no more."""
-    return _script(_MARK, key, *fence, beginning, b"%d" % instead_of)
+def mark(key: bytes, fence: Fence, header: bytes, *, instead_of: int, life_ms: int | None) -> Command:
+    """Put this before a value, instead of so many bytes of it: 1; else 0. `life_ms`: None: it lives as before."""
+    life = b"" if life_ms is None else b"%d" % life_ms
+    return _script(_MARK, key, *fence, header, b"%d" % instead_of, life)
 
 
-def let_go(key: bytes, fence: Fence) -> Command:
-    """Take one's own token away."""
-    return _script(_LET_GO, key, *fence)
+def let_go(key: bytes, fence: Fence, header: bytes, longer_ms: int) -> Command:
+    """Take one's own token or mark away, put the old header there again, and take back what was added to the life."""
+    return _script(_LET_GO, key, *fence, header, b"%d" % longer_ms)
 
 
 def write(key: bytes, raw: bytes, life_ms: int | None) -> Command:

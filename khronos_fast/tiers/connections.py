@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from redis.exceptions import ReadOnlyError
 
-from khronos_fast.tiers.errors import RedisUnavailable
+from khronos_fast.tiers.errors import Exhausted, RedisUnavailable
 from khronos_fast.tiers.wire import ROLE
 
 if TYPE_CHECKING:
@@ -89,10 +89,6 @@ class Kit(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Do nothing for a while."""
-
-
-class Exhausted(RedisUnavailable):
-    """All connections were in use all the time. The server is not to blame."""
 
 
 class Connections:

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from redis.crc import key_slot
 from redis.exceptions import AskError, RedisError, ResponseError
 
-from khronos_fast.tiers.connections import Connections, Exhausted
-from khronos_fast.tiers.errors import RedisUnavailable
+from khronos_fast.tiers.connections import Connections
+from khronos_fast.tiers.errors import Exhausted, RedisUnavailable
 from khronos_fast.tiers.wire import ROLE, Verdict, is_dead, pack, read_topology, rubbish, target, verdict
 
 if TYPE_CHECKING:

@@ -44,3 +44,7 @@ class CacheClosed(KhronosError, RuntimeError):  # noqa: N818
 
 class NotAsked(RedisUnavailable):
     """Redis was not even asked, as it has failed before. For the plans, who then know that nothing is under way."""
+
+
+class Exhausted(RedisUnavailable):
+    """All connections were in use all the time. The server is not to blame."""

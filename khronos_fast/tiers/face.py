@@ -22,7 +22,7 @@ from khronos_fast.tiers.settings import (
     parse_text,
 )
 from khronos_fast.tiers.stats import TieredStats
-from khronos_fast.tiers.steps import Request
+from khronos_fast.tiers.steps import Later, Request
 
 if TYPE_CHECKING:
     from khronos_fast.tiers.codec import Codec
@@ -148,8 +148,13 @@ class Face(_Base):
 
     def _refresh_early(self, key: str, loader: Any, ttl: TTL, memory_ttl: TTL) -> None:
         """Do so, as a value that was found in memory is near its end."""
-        if self._refresh_later(self._request(key, loader, ttl, memory_ttl)):
-            self._rules.counters.add("early_refreshes")
+        self._begin_later([Later(self._request(key, loader, ttl, memory_ttl), is_early=True)])
+
+    def _begin_later(self, later: list[Later]) -> None:
+        """Have these loaded in the background, after what has called for it."""
+        for request, is_early in later:
+            if self._refresh_later(request) and is_early:
+                self._rules.counters.add("early_refreshes")
 
     def _refresh_later(self, request: Request) -> bool:
         """Have it loaded in the background; False where it is already, or nobody can."""

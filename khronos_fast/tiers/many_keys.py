@@ -45,9 +45,8 @@ def _read_batch(rules: Rules, full_keys: dict[str, bytes], memory_ttl: float | N
 
 def _ask_for(rules: Rules, full_keys: dict[str, bytes]) -> Plan[dict[str, Known | None]]:
     assert rules.tier is not None
-    deletions = rules.tier.deletions
     wanted = list(full_keys.values())
-    tickets = [(key, deletions.covers(key)) for key in wanted] if deletions.some else []
+    tickets = [(key, rules.tier.covers(key)) for key in wanted]
     first = [(key, ticket) for key, ticket in tickets if ticket is not None]
     since = now()
     try:
@@ -58,14 +57,14 @@ def _ask_for(rules: Rules, full_keys: dict[str, bytes]) -> Plan[dict[str, Known 
             if isinstance(reply, Exception):
                 raise RedisUnavailable(f"Redis does not delete: {reply}")
             rules.tier.deleted(key, ticket)
-    except RedisUnavailable:
-        return {key: serve_last(rules, key) for key in full_keys}
-    replies = replies[len(first) :]
-    values = replies[: -len(wanted)]
-    if not rules.tier.clustered:
-        # MGET takes what is no string for nothing; and Redis may refuse all of it.
-        values = values[0] if isinstance(values[0], list) else values * len(wanted)
+        replies = replies[len(first) :]
+        values = replies[: -len(wanted)]
+        if not rules.tier.clustered:
+            # MGET takes what is no string for nothing; and Redis may refuse all of it.
+            values = values[0] if isinstance(values[0], list) else values * len(wanted)
         if len(values) != len(wanted):
             raise RedisUnavailable("Redis has answered MGET with another number of values")
+    except RedisUnavailable:
+        return {key: serve_last(rules, key) for key in full_keys}
     times = replies[-len(wanted) :]
     return {key: accept(rules, raw, pttl, since) for key, raw, pttl in zip(full_keys, values, times, strict=True)}

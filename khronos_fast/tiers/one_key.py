@@ -16,7 +16,7 @@ from khronos_fast.tiers import commands
 from khronos_fast.tiers.claims import NOT_ASKED, Claim, claim
 from khronos_fast.tiers.errors import CodecError, RedisUnavailable
 from khronos_fast.tiers.rules import Known, Rules, now
-from khronos_fast.tiers.steps import Failed, Load, Outcome, Plan, RefreshLater, Request
+from khronos_fast.tiers.steps import Ask, Failed, Later, Load, Outcome, Plan, Request
 
 if TYPE_CHECKING:
     from khronos_fast._core.loads import Loaded
@@ -24,31 +24,34 @@ if TYPE_CHECKING:
 # ---------------------------------------------------------------------- loading
 
 
-def load(rules: Rules, request: Request, forced: bool) -> Plan[Loaded | Failed]:
-    """Have a value from Redis or from the loader, and fill what missed. `forced`: from the loader."""
+def load(rules: Rules, request: Request, forced: bool, later: list[Later]) -> Plan[Loaded | Failed]:
+    """Have a value from Redis or from the loader, and fill what missed. `forced`: from the loader.
+
+    What is to be loaded in the background is added to `later`: for when this has landed, which it would overtake.
+    """
     flight = rules.begin_last(request.key, writes=forced)
     known = None
     try:
-        known = yield from _find_or_load(rules, request, forced)
+        known = yield from _find_or_load(rules, request, forced, later)
     finally:
         rules.end_last(flight, known if isinstance(known, Known) else None)
     return rules.loaded(known, request.memory_ttl) if isinstance(known, Known) else known
 
 
-def _find_or_load(rules: Rules, request: Request, forced: bool) -> Plan[Known | Failed]:
+def _find_or_load(rules: Rules, request: Request, forced: bool, later: list[Later]) -> Plan[Known | Failed]:
     mine = NOT_ASKED
     if rules.tier is not None:
         mine = yield from claim(rules, rules.full_key(request.key), forced)
     if mine.found is not None:
         rules.counters.add("redis_hits")
-        if rules.is_early(mine.found) and (yield RefreshLater(request)):
-            rules.counters.add("early_refreshes")
+        if rules.is_early(mine.found):
+            later.append(Later(request, is_early=True))
         return mine.found
     last = None if mine.answered or forced else rules.last_of(request.key)
     if last is not None:
         rules.counters.add("stale_served")
         if last.is_over():
-            yield RefreshLater(request)
+            later.append(Later(request, is_early=False))
         return Known(last.value, now(), kept=False)
     if not forced:
         rules.counters.add("misses")
@@ -94,7 +97,8 @@ def _fill(rules: Rules, request: Request, mine: Claim, known: Known, forced: boo
     if mine.fence is not None:
         try:
             raw = rules.encode(known.value, known.delta)
-            [filled] = yield from rules.ask(key, [commands.fill(key, mine.fence, raw, rules.life_ms(request.ttl))])
+            # It has its fence, so nothing that is to be deleted has to go before it.
+            [filled] = yield Ask([commands.fill(key, mine.fence, raw, rules.life_ms(request.ttl))])
         except CodecError as error:
             rules.warn_unstorable(error)
             yield from _let_go(rules, request.key, mine)
@@ -105,6 +109,8 @@ def _fill(rules: Rules, request: Request, mine: Claim, known: Known, forced: boo
         except BaseException:
             yield from _let_go(rules, request.key, mine)
             raise
+    if forced:
+        rules.drop_elsewhere(request.key)
     if filled == commands.REFUSED:
         rules.counters.add("fenced_out")
         if forced:
@@ -123,11 +129,10 @@ def _count_load(rules: Rules, started: float, *, failed: bool = False) -> None:
 
 def _let_go(rules: Rules, key: str, mine: Claim) -> Plan[None]:
     """Nobody needs to wait for this load any more, and what it has marked is as it was."""
-    if mine.owned and mine.fence is not None:
-        full_key = rules.full_key(key)
+    if mine.undo is not None and mine.fence is not None:
         # Where Redis does not answer, they wait for as long as they would have.
         with contextlib.suppress(RedisUnavailable):
-            yield from rules.ask(full_key, [commands.let_go(full_key, mine.fence)])
+            yield Ask([commands.let_go(rules.full_key(key), mine.fence, *mine.undo)])
 
 
 # ---------------------------------------------------------------------- reading

@@ -48,6 +48,8 @@ class Entry(NamedTuple):
     """Seconds at the end of its life in which it is stale. A value behind a token is all stale."""
     delta: float = 0.0
     """Seconds that its load took."""
+    header: bytes = b""
+    """What stands before it."""
 
 
 NO_STRING = Entry(None, Fence(WRONG_TYPE))
@@ -67,19 +69,12 @@ def pack(payload: bytes, stale: float, delta: float) -> bytes:
     """Put a codec's bytes into an envelope, where there is a reason to."""
     if not stale and not delta and not payload.startswith(b"\x00"):
         return payload
-    return _HEADER.pack(_ENVELOPE, os.urandom(8), round(stale * 1e3), round(delta * 1e6)) + payload
+    return new_header(stale, delta) + payload
 
 
-def new_header() -> tuple[bytes, Fence]:
-    """Make what, put before a bare value, marks it as no other write does, and what demands that back."""
-    header = _HEADER.pack(_ENVELOPE, os.urandom(8), 0, 0)
-    return header, Fence(PREFIX, header)
-
-
-def new_nonce() -> tuple[bytes, Fence]:
-    """Make what, put in the place of an envelope's beginning, marks it, and what demands that back."""
-    beginning = _ENVELOPE + os.urandom(8)
-    return beginning, Fence(PREFIX, beginning)
+def new_header(stale: float, delta: float) -> bytes:
+    """Make the beginning of an envelope, as no other write has it."""
+    return _HEADER.pack(_ENVELOPE, os.urandom(8), max(round(stale * 1e3), 0), round(delta * 1e6))
 
 
 def unpack(raw: bytes) -> Entry:
@@ -94,7 +89,8 @@ def unpack(raw: bytes) -> Entry:
         return Entry(None, fence, is_token=True)
     if raw.startswith(_ENVELOPE) and len(raw) >= _HEADER.size:
         _, _, stale, delta = _HEADER.unpack_from(raw)
-        return Entry(raw[_HEADER.size :], Fence(PREFIX, raw[:_NONCE_END]), stale=stale / 1e3, delta=delta / 1e6)
+        fence = Fence(PREFIX, raw[:_NONCE_END])
+        return Entry(raw[_HEADER.size :], fence, False, stale / 1e3, delta / 1e6, raw[: _HEADER.size])
     return Entry(raw, _fence_of(raw))  # cut off in the middle; no codec is going to take it
 
 

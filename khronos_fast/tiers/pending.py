@@ -20,9 +20,12 @@ import contextlib
 import threading
 from collections import OrderedDict
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from khronos_fast._core.glob import Glob
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 MAX_KEYS = 100_000
 MAX_PATTERNS = 1_000
@@ -161,13 +164,13 @@ class RememberedDeletions:
 
     # ---------------------------------------------------------------------- once Redis is back
 
-    def batch(self, count: int) -> list[tuple[bytes, int]]:
-        """Return the oldest keys of each namespace, at most so many in all, with their tickets."""
+    def batch(self, count: int, skipped: Container[bytes] = ()) -> list[tuple[bytes, int]]:
+        """Return the oldest keys of each namespace, at most so many in all, with their tickets; but for some."""
         found: list[tuple[bytes, int]] = []
         # An error: a finalizer has come by and added something. What is missing then comes in the next batch.
         with self._lock, contextlib.suppress(RuntimeError):
             for keys in list(self._keys.values()):
-                found += islice(keys.items(), count - len(found))
+                found += islice((item for item in keys.items() if item[0] not in skipped), count - len(found))
         return found
 
     def patterns(self) -> list[tuple[bytes, int]]:

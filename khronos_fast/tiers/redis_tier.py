@@ -8,12 +8,13 @@ import os
 import threading
 import time
 import weakref
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from khronos_fast.tiers.breaker import PAUSE, Breaker
 from khronos_fast.tiers.commands import unlink
-from khronos_fast.tiers.errors import NotAsked, RedisUnavailable
+from khronos_fast.tiers.errors import Exhausted, NotAsked, RedisUnavailable
 from khronos_fast.tiers.pattern_deletion import delete_matching
 from khronos_fast.tiers.pending import RememberedDeletions
 from khronos_fast.tiers.settings import parse_seconds
@@ -25,7 +26,6 @@ from khronos_fast.tiers.writes import BATCH
 try:
     from khronos_fast.tiers.address import Address
     from khronos_fast.tiers.async_link import AsyncLink
-    from khronos_fast.tiers.connections import Exhausted
     from khronos_fast.tiers.link import Link
 except ImportError as error:
     raise ImportError(
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from khronos_fast.tiers.rules import Rules
 
 logger = logging.getLogger("khronos_fast.tiers")
+MOST_DOUBTS = 100_000
 DOUBT = 5.0
 """Seconds for which a write that was not answered may still come, over a slow network, and undo later ones."""
 
@@ -89,7 +90,8 @@ class RedisTier:
         self.deletions = RememberedDeletions()
         self._counters = Counters()
         self._told: set[str] = set()
-        self._doubts: dict[bytes, float] = {}
+        # Until when, and of which namespace; the oldest first.
+        self._doubts: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
         self._members: weakref.WeakSet[Rules] = weakref.WeakSet()
         self._closed = False
         self._link = Link(self.address, self.timeout, max_connections)
@@ -146,7 +148,7 @@ class RedisTier:
     def _answered(self, ticket: int) -> None:
         self._counters.add("calls")
         self.breaker.succeeded(ticket)
-        if self.deletions.some:
+        if self.deletions.some or self._doubts:
             self.look_after()
 
     def _check(self, step: Any, answer: list[Any]) -> None:
@@ -210,17 +212,39 @@ class RedisTier:
         if in_doubt:
             until = time.monotonic() + DOUBT
             with self._lock:
-                self._doubts = {key: end for key, end in self._doubts.items() if end > time.monotonic()}
-                self._doubts.update(dict.fromkeys(keys, until))
+                for key in keys:
+                    self._doubts[key] = until, namespace
+                    self._doubts.move_to_end(key)
+                while len(self._doubts) > MOST_DOUBTS:
+                    self._doubts.popitem(last=False)
         for key in keys:
             self.deletions.add(key, namespace)
         self.look_after()
 
+    def covers(self, key: bytes) -> int | None:
+        """Return a ticket if the key must be deleted before it is read, to be handed to `deleted`; else None."""
+        ticket = self.deletions.covers(key) if self.deletions.some else None
+        return 0 if ticket is None and self._doubts and self._is_in_doubt(key) else ticket
+
     def deleted(self, key: bytes, ticket: int) -> None:
         """A key that was remembered has been deleted, or written. While a write is in doubt it stays remembered."""
-        if self._doubts and self._doubts.get(key, 0.0) > time.monotonic():
-            return
-        self.deletions.done(key, ticket)
+        if not (self._doubts and self._is_in_doubt(key)):
+            self.deletions.done(key, ticket)
+
+    def _is_in_doubt(self, key: bytes) -> bool:
+        doubt = self._doubts.get(key)
+        return doubt is not None and doubt[0] > time.monotonic()
+
+    def _end_doubts(self) -> None:
+        """Forget those whose time is over; their keys are remembered, and are deleted from now on for good."""
+        with self._lock:
+            while self._doubts:
+                key, (until, namespace) = next(iter(self._doubts.items()))
+                if until > time.monotonic():
+                    return
+                del self._doubts[key]
+                # (Its namespace may have been deleted as a whole meanwhile, and forgotten.)
+                self.deletions.add(key, namespace)
 
     # ---------------------------------------------------------------------- looking after it
 
@@ -256,23 +280,22 @@ class RedisTier:
         except RedisUnavailable:
             return 0
         with self._lock:
-            if self.deletions.some or not self.breaker.allows():
+            if self.deletions.some or self._doubts or not self.breaker.allows():
                 return 0
             self._keeper = None
         return None
 
     def _delete_remembered(self) -> Plan[None]:
         """Delete what could not be deleted before."""
-        batch = self.deletions.batch(BATCH)
-        while batch:
+        self._end_doubts()
+        # What is in doubt waits for the end of that; each of the others has one try.
+        skipped: set[bytes] = set(self._doubts)
+        while batch := self.deletions.batch(BATCH, skipped):
             replies = yield Ask([unlink(key) for key, _ in batch])
             for (key, ticket), reply in zip(batch, replies, strict=True):
+                skipped.add(key)
                 if not isinstance(reply, Exception):
                     self.deleted(key, ticket)
-            # What Redis refuses, or is in doubt, comes up again: then later.
-            batch, earlier = self.deletions.batch(BATCH), batch
-            if batch[:1] == earlier[:1]:
-                break
         failed = None
         for pattern, ticket in self.deletions.patterns():
             try:

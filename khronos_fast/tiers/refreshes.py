@@ -53,6 +53,8 @@ class Refreshes:
             pause = self._pauses.get(key)
             if pause is not None and self.clock() < pause[0]:
                 return False
+            if pause is not None and self.clock() > pause[0] + LONGEST_PAUSE:
+                del self._pauses[key]  # it is a new trouble by now
             self._running[key] = loop
         del dead
         return True

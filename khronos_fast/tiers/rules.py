@@ -142,8 +142,7 @@ class Rules:
     def ask(self, key: bytes, commands: Sequence[Command]) -> Plan[list[Any]]:
         """Ask Redis about a key; what should have been deleted there goes first."""
         assert self.tier is not None
-        deletions = self.tier.deletions
-        ticket = deletions.covers(key) if deletions.some else None
+        ticket = self.tier.covers(key)
         if ticket is None:
             replies: list[Any] = yield Ask(commands)
             return replies

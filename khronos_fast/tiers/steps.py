@@ -67,7 +67,8 @@ class Pause(NamedTuple):
     seconds: float
 
 
-class RefreshLater(NamedTuple):
-    """Have this loaded in the background, and go on at once."""
+class Later(NamedTuple):
+    """What is to be loaded in the background; early, or because its time is over."""
 
     request: Request
+    is_early: bool

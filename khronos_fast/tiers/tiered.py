@@ -20,7 +20,7 @@ from khronos_fast.tiers.many_keys import read_many
 from khronos_fast.tiers.one_key import load, read
 from khronos_fast.tiers.pattern_deletion import invalidate
 from khronos_fast.tiers.refreshes import Refreshes, start_thread
-from khronos_fast.tiers.steps import Failed, Load, Outcome, Pause, Plan, RefreshLater, Request
+from khronos_fast.tiers.steps import Failed, Later, Load, Outcome, Pause, Plan, Request
 from khronos_fast.tiers.threads import run_plan
 
 if TYPE_CHECKING:
@@ -98,11 +98,14 @@ class TieredCache(Face, BlockingFront):
     def _load_shared(self, request: Request, *, forced: bool) -> Any:
         self._check_open()
         patience = self._rules.settings.loader_timeout
-        work = functools.partial(self._run_load, request, forced)
+        later: list[Later] = []
+        work = functools.partial(self._run_load, request, forced, later)
         try:
             return load_in_thread(self.memory, request.key, work, forced, patience)
         except OutOfPatience:
             pass
+        finally:
+            self._begin_later(later)
         self._rules.counters.add("loader_timeouts")
         last = self._rules.last_of(request.key)
         if last is None:
@@ -113,8 +116,8 @@ class TieredCache(Face, BlockingFront):
         self._rules.counters.add("stale_served")
         return last.value
 
-    def _run_load(self, request: Request, forced: bool) -> Loaded:
-        result = run_plan(self._do, load(self._rules, request, forced))
+    def _run_load(self, request: Request, forced: bool, later: list[Later]) -> Loaded:
+        result = run_plan(self._do, load(self._rules, request, forced, later))
         if isinstance(result, Failed):
             try:
                 raise result.error
@@ -206,8 +209,6 @@ class TieredCache(Face, BlockingFront):
             return _call(step.loader)
         if type(step) is Pause:
             return time.sleep(step.seconds)
-        if type(step) is RefreshLater:
-            return self._refresh_later(step.request)
         assert self._rules.tier is not None
         return self._rules.tier.call(step)
 

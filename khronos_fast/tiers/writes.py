@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from khronos_fast.tiers import commands
-from khronos_fast.tiers.errors import NotAsked, RedisUnavailable
+from khronos_fast.tiers.errors import Exhausted, NotAsked, RedisUnavailable
 from khronos_fast.tiers.payload import unpack
 from khronos_fast.tiers.rules import Known, Rules, now
 from khronos_fast.tiers.steps import Ask, Plan
@@ -76,13 +76,12 @@ def _end(rules: Rules, key: str, flights: list[Any], known: Known | None, memory
 
 def _write_to_redis(rules: Rules, raws: dict[bytes, bytes], life_ms: int | None) -> Plan[None]:
     assert rules.tier is not None
-    deletions = rules.tier.deletions
-    tickets = [(key, deletions.covers(key)) for key in raws] if deletions.some else []
+    tickets = [(key, rules.tier.covers(key)) for key in raws]
     replies: list[Any] | None = None
     in_doubt = True  # it may still be under way, and come after what is written later
     try:
         replies = yield Ask([commands.write(key, raw, life_ms) for key, raw in raws.items()])
-    except NotAsked:
+    except (NotAsked, Exhausted):
         in_doubt = False
     except RedisUnavailable:
         pass

@@ -59,6 +59,74 @@ def test_one_that_fails_leaves_everything_as_it_was(make, one_place):
     assert cache.get("bare") == {"a": 1}
 
 
+@pytest.mark.parametrize("options", [{}, {"stale_ttl": 60}, {"beta": 1.0}], ids=["bare", "stale", "beta"])
+def test_one_that_takes_longer_than_what_it_replaces_lives(make, one_place, options):
+    cache = make(**options)
+    cache.set("k", 1, ttl=0.2)
+
+    def load():
+        time.sleep(0.4)
+        return 2
+
+    assert cache.refresh("k", load, ttl=60) == 2
+    assert cache.get("k") == 2
+    assert make(**options).get("k") == 2
+    assert cache.stats().fenced_out == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"stale_ttl": 60}], ids=["bare", "stale"])
+def test_one_that_fails_lets_the_value_live_no_longer(make, one_place, options):
+    cache = make(**options)
+    cache.set("k", 1, ttl=20)
+    before = one_place.raw.pttl("khronos:k")
+    raw = one_place.raw.get("khronos:k")
+    assert isinstance(error_of(cache.begin("refresh", "k", Loader(Refused()))), Refused)
+    assert 0 < one_place.raw.pttl("khronos:k") <= before
+    assert one_place.raw.get("khronos:k") == raw
+
+
+def test_meanwhile_the_value_is_as_fresh_as_it_was(make, one_place):
+    refreshing, reading = make(stale_ttl=60), make(stale_ttl=60)
+    refreshing.set("k", 1, ttl=20)
+    loader = Loader(2, gated=True)
+    refresh = refreshing.begin("refresh", "k", loader)
+    loader.wait()
+    assert reading.get("k") == 1
+    assert 15 < reading.memory.ttl("k") <= 20
+    loader.let_go()
+    assert outcome(refresh) == 2
+
+
+def test_who_asks_during_a_refresh_has_no_part_in_its_failure(face):
+    cache = face.make(memory_ttl=0.05)
+    cache.set("k", 1)
+    loader = Loader(Refused(), gated=True)
+    refresh = cache.begin("refresh", "k", loader)
+    loader.wait()
+    cache.memory.clear()
+    assert cache.get_or_compute("k", Loader(2)) == 2
+    loader.let_go()
+    assert isinstance(error_of(refresh), Refused)
+    assert cache.get("k") == 2
+
+
+def test_an_early_refresh_does_not_take_the_value_from_who_begins_it(make, one_place):
+    options = {"beta": 1e6, "ttl": 60}
+    loader = Loader("first", Refused(), gated=True)
+    first = make(**options).begin("get_or_compute", "k", loader)
+    loader.wait()
+    time.sleep(0.05)
+    loader.let_go()
+    assert outcome(first) == "first"
+    cache = make(**options)
+    slow = Loader(Refused(), gated=True)
+    assert cache.get_or_compute("k", slow) == "first"
+    slow.wait()
+    assert cache.memory.get("k") == "first"
+    slow.let_go()
+    assert cache.get_or_compute("k", slow) == "first"
+
+
 def test_what_this_process_knows_is_preferred_to_what_redis_still_has(make, own_server):
     """The fill of 2 did not come through; then the loader fails. 1 is older than 2."""
     cache = make(redis=own_server.url, ttl=0.05, memory_ttl=0.05, stale_ttl=60)
@@ -87,6 +155,7 @@ def test_caches_that_share_a_tier_and_a_namespace_know_of_each_other(face, one_s
             "delete_many": lambda: one.delete_many(["k"]),
             "invalidate": lambda: one.invalidate("k*"),
             "clear": lambda: one.clear(),
+            "set by refresh": lambda: one.refresh("k", Loader(2)),
         }
         for name, change in changes.items():
             other.set("k", 1)

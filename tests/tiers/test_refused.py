@@ -165,3 +165,61 @@ def test_a_write_in_doubt_that_comes_later_does_not_undo_what_followed(make, pro
     cache.memory.clear()
     assert cache.get("k") in (None, 2)
     assert cache.get("k") != 1
+
+
+def test_what_is_in_doubt_is_loaded_once_all_the_same(make, proxy):
+    cache = make(redis=proxy.url)
+    proxy.blackholing()
+    cache.set("k", 1)
+    proxy.passing()
+    cache.delete("k")
+    loader = Loader(2)
+    for _ in range(20):
+        assert cache.get_or_compute("k", loader) == 2
+    assert loader.calls == 1
+    assert cache.refresh("k", Loader(3)) == 3
+    assert cache.get("k") == 3
+
+
+def test_a_namespace_that_was_cleared_does_not_forget_what_is_in_doubt(make, proxy, one_server):
+    cache = make(redis=proxy.url)
+    held = proxy.hold(lambda command: command[0].upper() == b"SET" and command[2] == b'"old"')
+    cache.set("k", "old")
+    held.wait()
+    proxy.refusing()
+    cache.clear()
+    proxy.passing()
+    held.let_go()
+    with one_server.asked() as client:
+        client.set("khronos:k", b'"old"')  # it arrives
+        assert cache.get("k") is None
+        when(lambda: cache.stats().redis.deletions_remembered == 0)
+        assert client.get("khronos:k") is None
+
+
+def test_many_writes_in_doubt_cost_no_more_than_few(one_server):
+    with RedisTier(one_server.url) as tier:
+        for number in range(20_000):
+            tier.remember([b"khronos:%d" % number], b"khronos:", in_doubt=True)
+        assert len(tier.deletions) == 20_000
+
+
+def test_an_answer_of_another_length_fails_no_call(make, one_server, monkeypatch):
+    with RedisTier(one_server.url) as tier:
+        cache = make(redis=tier)
+        cache.set_many({"a": 1, "b": 2})
+        cache.memory.clear()
+        real = (tier._link.ask, tier._async_link)
+
+        def shortened(commands):
+            return [each[:-1] if isinstance(each, list) else each for each in real[0](commands)]
+
+        monkeypatch.setattr(tier._link, "ask", shortened)
+
+        class Short:
+            async def ask(self, commands):
+                return shortened(commands)
+
+        monkeypatch.setattr(tier, "_async_link", Short)
+        assert cache.get_many(["a", "b"]) == {}
+        monkeypatch.undo()
