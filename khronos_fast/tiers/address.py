@@ -29,7 +29,7 @@ from redis.sentinel import SentinelConnectionPool
 from khronos_fast.databases.url import mask
 from khronos_fast.tiers.command import Node
 from khronos_fast.tiers.errors import RedisUnavailable, RedisURLError
-from khronos_fast.tiers.wire import pack, rubbish, unavailable
+from khronos_fast.tiers.wire import Packer, pack, rubbish, unavailable
 
 WANTED = "redis://user:password@host:6379/0, rediss:// for TLS, unix:///path, or redis+cluster://host:7000,host:7001"
 PORT = 6379
@@ -139,7 +139,9 @@ class Address:
             options["path"] = node.host
             for name in _TCP_ONLY:
                 options.pop(name, None)
-        if asynchronous:
+        if not asynchronous:
+            options["command_packer"] = Packer()
+        else:
             for name in _OCSP & options.keys():
                 if options.pop(name):
                     raise RedisURLError(

@@ -58,6 +58,16 @@ def pack(args: tuple[Any, ...]) -> bytes:
     return b"".join(pieces)
 
 
+class Packer:
+    """Writes what redis-py sends to set up a connection: numbers as text, as hiredis 3.5 crashes where the handler of a
+    signal raises while it makes text of one.
+    """
+
+    def pack(self, *args: Any) -> list[bytes]:
+        """Return the command, in pieces to be sent."""
+        return [pack(tuple(repr(each) if isinstance(each, (int, float)) else each for each in args))]
+
+
 ROLE = pack((b"ROLE",))
 
 

@@ -377,12 +377,6 @@ cache.close()
         run_script(
             BEGIN
             + """
-from redis.connection import HiredisRespSerializer
-
-pack = HiredisRespSerializer.pack
-# hiredis 3.5 crashes where a signal's handler raises while it makes a text of a number.
-HiredisRespSerializer.pack = lambda self, *args: pack(self, *(a if isinstance(a, bytes) else str(a) for a in args))
-
 
 class Interrupted(BaseException):
     pass
