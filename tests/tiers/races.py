@@ -261,9 +261,10 @@ async def steps_of_a_task(rules, number, cache, count):
 
 def run_threads(rules, url, *, caches, workers, count, options):
     """Several caches, each used by several threads."""
-    from khronos_fast import TieredCache
+    from khronos_fast import RedisTier, TieredCache
 
-    made = [TieredCache(3, url, **options) for _ in range(caches)]
+    # Redis may be away just now.
+    made = [TieredCache(3, RedisTier(url, connect=False), **options) for _ in range(caches)]
     errors = []
 
     def run(number, cache):
@@ -289,14 +290,15 @@ def run_threads(rules, url, *, caches, workers, count, options):
     finally:
         for cache in made:
             cache.close()
+            cache.redis.close()
 
 
 def run_tasks(rules, url, *, caches, workers, count, options):
     """The same with tasks of one loop."""
-    from khronos_fast import AsyncTieredCache
+    from khronos_fast import AsyncTieredCache, RedisTier
 
     async def run():
-        made = [AsyncTieredCache(3, url, **options) for _ in range(caches)]
+        made = [AsyncTieredCache(3, RedisTier(url, connect=False), **options) for _ in range(caches)]
         try:
             async with asyncio.timeout(100), asyncio.TaskGroup() as group:
                 for number, cache in enumerate(made):
@@ -306,6 +308,7 @@ def run_tasks(rules, url, *, caches, workers, count, options):
         finally:
             for cache in made:
                 await cache.close()
+                await cache.redis.aclose()
 
     return asyncio.run(run())
 
