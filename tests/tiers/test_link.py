@@ -653,6 +653,8 @@ def _at_every_step(work, meanwhile, afterwards=None, kind="opcode"):
 
     Or before its first call, its second, …, which are among the points where Python looks for Ctrl-C.
     """
+    if kind == "opcode" and sys.version_info[:2] == (3, 12):
+        kind = "line"  # that interpreter does not always tell of instructions
     for number in range(10_000):
         steps = 0
 
@@ -734,7 +736,7 @@ def test_who_comes_by_in_the_midst_of_it_does_not_hang(limit, drop, drop_too):
             outcomes.add("exhausted")
 
     def work():
-        assert _at_every_step(lambda: _use(group, drop), meanwhile) > 50
+        assert _at_every_step(lambda: _use(group, drop), meanwhile) > 15
         gc.collect()
         assert group._count == len(group._all) == len(group._idle) <= limit
         assert not group._waiting
