@@ -75,8 +75,12 @@ class AsyncLink:
             self._conversation.close()
             return
         self._check_loop()
-        self._conversation.close()
+        self.shut()
         await asyncio.sleep(0)  # the transports say good-bye to the loop
+
+    def shut(self) -> None:
+        """Close the connections, from within the loop, and do not wait until it is done."""
+        self._conversation.close()
 
     def discard(self) -> None:
         """Free all sockets, where the loop is closed (or the parent's, before a fork) and nobody can use them."""

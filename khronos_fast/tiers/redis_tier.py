@@ -330,12 +330,8 @@ class RedisTier:
 
     def close(self) -> None:
         """Close all connections. Those of event loops close there, as soon as these come to it."""
-        links = self._end()
-        for loop, link in links:
-            if loop.is_closed():
-                link.discard()
-            else:
-                loop.call_soon_threadsafe(link.discard)
+        for loop, link in self._end():
+            _close_there(loop, link)
 
     async def aclose(self) -> None:
         """Close all connections, from within an event loop."""
@@ -343,10 +339,8 @@ class RedisTier:
         for loop, link in self._end():
             if loop is here:
                 await link.close()
-            elif loop.is_closed():
-                link.discard()
             else:
-                loop.call_soon_threadsafe(link.discard)
+                _close_there(loop, link)
 
     def _end(self) -> list[tuple[asyncio.AbstractEventLoop, AsyncLink]]:
         self._closed = True
@@ -390,6 +384,14 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def _close_there(loop: asyncio.AbstractEventLoop, link: AsyncLink) -> None:
+    """Have a link closed by its loop; by nobody, if that is closed itself."""
+    try:
+        loop.call_soon_threadsafe(link.shut)
+    except RuntimeError:
+        link.discard()
 
 
 def _perform(link: Any, step: Any) -> Any:

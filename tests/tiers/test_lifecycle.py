@@ -3,15 +3,16 @@
 import asyncio
 import gc
 import logging
+import os
 import threading
 import time
 import weakref
 
 import pytest
 
-from khronos_fast import AsyncTieredCache, TieredCache
+from khronos_fast import AsyncTieredCache, RedisTier, TieredCache
 
-from .support import Loader, run_script, when
+from .support import Loader, outcome, run_script, when
 
 BEGIN = """
 import asyncio, gc, os, signal, sys, threading, time, warnings
@@ -342,6 +343,22 @@ print("over", flush=True)
                 cache.set(f"k:{number}", 1)
             cache.close()
         when(lambda: len(one_place.deployment.connections()) <= before)
+
+
+class TestSharedTiers:
+    def test_one_that_is_closed_from_outside_leaves_its_loop_well(self, face, one_server):
+        """What is idle is closed by the loop that it belongs to: no socket goes behind its back."""
+        for _ in range(5):
+            with RedisTier(one_server.url) as tier:
+                cache = face.make(redis=tier)
+                waiting = [cache.begin("set", f"k:{number}", number) for number in range(8)]
+                assert [outcome(each) for each in waiting] == [None] * 8
+                assert cache.get("k:7") == 7
+            assert cache.get_or_compute("k:8", Loader(8)) == 8
+            if face.asynchronous:
+                watched = face.loop.run(lambda: [key.fd for key in face.loop.loop._selector.get_map().values()])
+                for number in watched:
+                    os.fstat(number)  # an error: it is watched, and closed
 
 
 class TestCtrlC:
