@@ -111,7 +111,7 @@ class TestMovingSlots:
             over.set()
             for thread in threads:
                 thread.join(30)
-        assert moves > 20
+        assert moves > 5
         assert faults == []
         assert cache.stats().redis.breaker == "closed"
 
