@@ -46,9 +46,10 @@ DOUBT = 5.0
 class RedisTier:
     """A Redis, or Valkey, that caches share: one set of connections, one breaker, one memory of deletions.
 
-    No call takes longer than `timeout`, and none is tried again. After three failures in a row nobody asks any more; a
-    thread in the background finds out when Redis is back. What could not be deleted meanwhile is deleted then, and
-    before its key is read again.
+    No call takes longer than `timeout`. None is tried again, but where an idle connection turns out to have been cut,
+    or a cluster or a Sentinel names another server. After three failures in a row nobody asks any more; a thread in the
+    background finds out when Redis is back. What could not be deleted meanwhile is deleted then, and before its key is
+    read again.
 
     Args:
         redis: a URL (`redis://user:password@host:6379/0`, `rediss://` for TLS, `unix:///path`,
@@ -273,6 +274,9 @@ class RedisTier:
             except RedisUnavailable:
                 self.breaker.failed(probe)
                 return probe
+            except BaseException:
+                self.breaker.end_probe(probe)  # the next look is another's
+                raise
             if self.breaker.succeeded(probe):
                 logger.info("Redis at %s answers again", self.address)
         try:

@@ -440,12 +440,16 @@ def test_the_users_server_is_left_as_it_was_found(server: Server):
 def test_a_users_server_that_went_away_costs_nothing(server: Server, monkeypatch):
     redis = pytest.importorskip("redis")
 
-    def gone(_self):
+    asked = []
+
+    def gone(found):
+        asked.append(found)
         raise redis.ConnectionError("gone")
 
     monkeypatch.setattr(Server, "remove_keys", gone)
     with ServerOfRun(server.url) as find:
-        find()
+        found = find()
+    assert asked == [found]
 
 
 def alive(process: int) -> bool:

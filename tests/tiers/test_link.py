@@ -755,7 +755,10 @@ def test_who_is_interrupted_anywhere_loses_no_place(drop):
         if drop:
             group.drop_idle()
 
-    _in_a_thread(lambda: _at_every_step(lambda: _use(group, drop), _interrupt, afterwards, "call"))
+    def work():
+        assert _at_every_step(lambda: _use(group, drop), _interrupt, afterwards, "call") >= 3
+
+    _in_a_thread(work)
 
 
 def test_who_waits_is_interrupted_and_loses_no_place():
@@ -773,8 +776,11 @@ def test_who_waits_is_interrupted_and_loses_no_place():
         _use_soon(group)
         begin()
 
+    def work():
+        assert _at_every_step(lambda: _use(group, drop=False, seconds=1), _interrupt, afterwards, "call") >= 3
+
     begin()
-    _in_a_thread(lambda: _at_every_step(lambda: _use(group, drop=False, seconds=1), _interrupt, afterwards, "call"))
+    _in_a_thread(work)
     givers.pop().join()
 
 

@@ -3,6 +3,7 @@
 import logging
 import socket
 import threading
+import time
 
 import pytest
 
@@ -223,3 +224,23 @@ def test_an_answer_of_another_length_fails_no_call(make, one_server, monkeypatch
         monkeypatch.setattr(tier, "_async_link", Short)
         assert cache.get_many(["a", "b"]) == {}
         monkeypatch.undo()
+
+
+def test_a_probe_that_stumbles_is_followed_by_another(one_server, monkeypatch):
+    with RedisTier(one_server.url) as tier:
+        real, stumbled = tier._link.ping, []
+
+        def ping():
+            if not stumbled:
+                stumbled.append(True)
+                raise ZeroDivisionError
+            real()
+
+        monkeypatch.setattr(tier._link, "ping", ping)
+        for _ in range(3):
+            tier.breaker.failed()
+        began = time.monotonic()
+        tier.look_after()
+        when(lambda: tier.stats().breaker == "closed")
+        assert stumbled
+        assert time.monotonic() - began < tier.breaker.patience
