@@ -11,7 +11,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # Wheels rather than newer source distributions: those may need compilers that nobody has here.
 INSTALL := $(PIP) install --quiet --prefer-binary
 # Every module with a stub; `flight` and its kin have an empty one, for compiled callers only.
-STUBBED := $(addprefix khronos_fast._core.,async_pool audit cached cached_coroutine cached_function cached_method call_key glob loads lru_cache memo memory pool row task_load) \
+STUBBED := $(addprefix khronos_fast._core.,async_pool audit cached cached_coroutine cached_function cached_method call_key glob loads lru_cache memo memory pool row task_load trust) \
 	$(addprefix khronos_fast.tiers.,front plain)
 COMPILED := $(wildcard khronos_fast/*/*.pyx khronos_fast/*/*.pxd)
 

@@ -104,11 +104,12 @@ cdef bint audit_deadlines(Store *store) except -1:
         if slab.entries[place].key != NULL and slab.entries[place].expiry != NEVER:
             expiring += 1
             earliest = min(earliest, slab.entries[place].expiry)
+    assert deadlines.due == min(deadlines.next, deadlines.trusted), "what is due is not the earlier of the two"
     assert expiring == deadlines.count, f"{expiring} entries expire, {deadlines.count} have a deadline"
     if expiring == 0:
-        assert deadlines.due == NEVER, "something is due where nothing expires"
+        assert deadlines.next == NEVER, "something is due where nothing expires"
         return True
-    assert deadlines.due <= deadlines_end_of_tick(deadlines, deadlines_tick(deadlines, earliest)), (
+    assert deadlines.next <= deadlines_end_of_tick(deadlines, deadlines_tick(deadlines, earliest)), (
         "the next look at what has expired is too late"
     )
     assert audit_inner(store, 1, 0, ROOT_LEVEL - 1, 0) == expiring, "deadlines have been lost"

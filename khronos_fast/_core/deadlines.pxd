@@ -58,7 +58,9 @@ cdef struct Inner:
 
 cdef struct Deadlines:
     int64_t origin          # where tick 0 begins; no later than any expiry
-    int64_t due             # before this moment nothing needs doing; NEVER when no entry has an expiry
+    int64_t due             # before this moment nothing needs doing: the earlier of the next two
+    int64_t next            # before this moment no entry needs doing; NEVER when none has an expiry
+    int64_t trusted         # from this moment on nothing that is in the cache may be given out; NEVER as a rule
     uint32_t count
     uint32_t latest_leaf    # where the latest addition went, or 0
     uint32_t latest_shift
@@ -71,6 +73,22 @@ cdef struct Deadlines:
     uint32_t inner_room
     uint32_t inner_touched
     uint32_t inner_free
+
+
+cdef inline void deadlines_init(Deadlines *self) noexcept nogil:
+    memset(self, 0, sizeof(Deadlines))
+    self.due = self.next = self.trusted = NEVER
+
+
+cdef inline void deadlines_set_next(Deadlines *self, int64_t moment) noexcept nogil:
+    self.next = moment
+    self.due = min(moment, self.trusted)
+
+
+cdef inline void deadlines_trust(Deadlines *self, int64_t moment) noexcept nogil:
+    # Looking up costs nothing more for it: one comparison with `due` finds both.
+    self.trusted = moment
+    self.due = min(self.next, moment)
 
 
 cdef inline void deadlines_begin(Deadlines *self, int64_t now) noexcept nogil:
@@ -200,8 +218,8 @@ cdef inline void deadlines_add(Deadlines *self, Slab *slab, uint32_t place) noex
     # The caller has reserved a leaf. entry.expiry is set, and not NEVER.
     cdef uint64_t tick = deadlines_tick(self, slab.entries[place].expiry)
     cdef uint32_t leaf = self.latest_leaf
-    if slab.entries[place].expiry < self.due:
-        self.due = min(self.due, deadlines_end_of_tick(self, tick))
+    if slab.entries[place].expiry < self.next:
+        deadlines_set_next(self, min(self.next, deadlines_end_of_tick(self, tick)))
     self.count += 1
     if (
         leaf != 0 and (tick >> self.latest_shift) == self.latest_run
@@ -261,7 +279,7 @@ cdef inline void deadlines_remove(Deadlines *self, Slab *slab, uint32_t place) n
             inner = above
             level += 1
     if self.count == 0:
-        self.due = NEVER
+        deadlines_set_next(self, NEVER)
 
 
 cdef inline void deadlines_move(Deadlines *self, Slab *slab, uint32_t place, int64_t expiry) noexcept nogil:
@@ -270,7 +288,7 @@ cdef inline void deadlines_move(Deadlines *self, Slab *slab, uint32_t place, int
     cdef uint64_t tick = deadlines_tick(self, expiry)
     if (tick >> shift) == (deadlines_tick(self, slab.entries[place].expiry) >> shift):
         slab.entries[place].expiry = expiry
-        self.due = min(self.due, deadlines_end_of_tick(self, tick))
+        deadlines_set_next(self, min(self.next, deadlines_end_of_tick(self, tick)))
         return
     deadlines_remove(self, slab, place)
     slab.entries[place].expiry = expiry
@@ -289,7 +307,7 @@ cdef inline uint32_t deadlines_first_leaf(const Deadlines *self) noexcept nogil:
 cdef inline uint32_t deadlines_next_expired(
     Deadlines *self, const Slab *slab, int64_t now, bint exact, uint32_t resume
 ) noexcept nogil:
-    # An entry that has expired, or NO_ENTRY, in which case due says when to ask again. A tick that is not over yet is
+    # An entry that has expired, or NO_ENTRY, in which case `next` says when to ask again. A tick that is not over yet is
     # looked into only where `exact`: any number of entries may share one. `resume`: where in the leaf to look first,
     # for a caller who knows that what comes before has not expired; 0 for the start.
     cdef uint32_t leaf, place
@@ -314,15 +332,17 @@ cdef inline uint32_t deadlines_next_expired(
                 return place
             due = min(due, deadlines_end_of_tick(self, deadlines_tick(self, slab.entries[place].expiry)))
             place = slab.due[place].after
-    self.due = due
+    deadlines_set_next(self, due)
     return NO_ENTRY
 
 
 cdef inline void deadlines_release(Deadlines *self) noexcept nogil:
+    cdef int64_t trusted
     PyMem_RawFree(self.leaves)
     PyMem_RawFree(self.inners)
-    memset(self, 0, sizeof(Deadlines))
-    self.due = NEVER
+    trusted = self.trusted
+    deadlines_init(self)
+    deadlines_trust(self, trusted)
 
 
 cdef inline void deadlines_renumber(

@@ -44,7 +44,7 @@ cdef PyObject *ABSENT
 cdef PyObject *find_value(MemoryCache cache, PyObject *key) except NULL
 cdef bint store_value(MemoryCache cache, object key, object value, int64_t life) except -1
 cdef object keep_or_put(MemoryCache cache, object key, object value, int64_t life)
-cdef bint discard(MemoryCache cache, object key) except -1
+cdef bint discard(MemoryCache cache, object key, bint sparing_loads=*) except -1
 cdef list keys_in_scope(MemoryCache cache, Scope scope)
 cdef void detach_scope(MemoryCache cache, Scope scope) noexcept
 

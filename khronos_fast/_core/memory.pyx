@@ -174,6 +174,11 @@ cdef inline bint is_live(MemoryCache cache, uint32_t place, int64_t *now) noexce
     return expiry > now[0]
 
 
+cdef inline bint is_trusted(MemoryCache cache, int64_t now) noexcept:
+    """In the guard: whether what is in the cache may be given out (trust.pyx)."""
+    return now < cache.store.deadlines.trusted
+
+
 cdef inline int64_t lifetime(MemoryCache cache, object ttl) except -1:
     return cache.default_life if ttl is ... else parse_ttl(ttl)
 
@@ -191,7 +196,7 @@ cdef inline PyObject *fetch(MemoryCache cache, PyObject *key, bint counted) exce
     cdef int64_t now = TIMELESS
     cdef uint32_t place
     cdef PyObject *value
-    cdef bint absent = False
+    cdef bint live, absent = False
     if cache.timer is not None:
         now = read_timer(cache)
     elif FREE_THREADED:
@@ -203,7 +208,8 @@ cdef inline PyObject *fetch(MemoryCache cache, PyObject *key, bint counted) exce
     store_enter(store)
     place = store_find(store, key, hash)
     now = about_now(cache, now)
-    if place != NO_ENTRY and is_live(cache, place, &now):
+    live = place != NO_ENTRY and is_live(cache, place, &now)
+    if live and is_trusted(cache, now):
         value = store.slab.entries[place].value
         Py_INCREF(<object> value)
         if counted:
@@ -218,7 +224,7 @@ cdef inline PyObject *fetch(MemoryCache cache, PyObject *key, bint counted) exce
     if place == NO_ENTRY and now < store.deadlines.due:
         store_leave(store)
         return ABSENT
-    return leave_reaping(cache, now, place, ABSENT)
+    return leave_reaping(cache, now, NO_ENTRY if live else place, ABSENT)
 
 
 cdef PyObject *find_value(MemoryCache cache, PyObject *key) except NULL:
@@ -256,7 +262,7 @@ cdef inline bint farewell(MemoryCache cache, Departures *gone) except -1:
     return True
 
 
-cdef PyObject *take(MemoryCache cache, PyObject *key) except NULL:
+cdef PyObject *take(MemoryCache cache, PyObject *key, bint sparing_loads=False) except NULL:
     """Removes a key, as its caller wishes; a new reference to its live value, or ABSENT."""
     cdef uint32_t hash = mix(key_hash(key))
     cdef Store *store = &cache.store
@@ -269,7 +275,7 @@ cdef PyObject *take(MemoryCache cache, PyObject *key) except NULL:
     store_enter(store)
     place = store_find(store, key, hash)
     now = about_now(cache, now)
-    detach(cache, key, hash, spared)
+    detach(cache, key, hash, spared, sparing_loads)
     if place != NO_ENTRY and is_live(cache, place, &now):
         value = store.slab.entries[place].value
         Py_INCREF(<object> value)
@@ -287,8 +293,8 @@ cdef PyObject *take(MemoryCache cache, PyObject *key) except NULL:
     return value
 
 
-cdef bint discard(MemoryCache cache, object key) except -1:
-    cdef PyObject *value = take(cache, <PyObject *> key)
+cdef bint discard(MemoryCache cache, object key, bint sparing_loads=False) except -1:
+    cdef PyObject *value = take(cache, <PyObject *> key, sparing_loads)
     if value == ABSENT:
         return False
     Py_DECREF(<object> value)
@@ -554,9 +560,12 @@ cdef bint holds(list flights, Flight wanted) noexcept:
     return False
 
 
-cdef void detach(MemoryCache cache, PyObject *key, uint32_t hash, list spared) noexcept:
+cdef void detach(
+    MemoryCache cache, PyObject *key, uint32_t hash, list spared, bint sparing_loads=False
+) noexcept:
     """In the guard: a key is being written, so loads for it are no longer stored.
 
+    `sparing_loads`: only what is `quiet` is meant, reads and writes of a cache that has this one for a tier.
     `spared`: loads that are known to be for other keys. One of the same hash that has begun since then, and whose key
     only Python code could tell apart, is detached too: its result is then handed out and not kept, which is a miss
     more and never a wrong value.
@@ -564,7 +573,7 @@ cdef void detach(MemoryCache cache, PyObject *key, uint32_t hash, list spared) n
     cdef PyObject *at = flights_first(&cache.flights, hash)
     while at != NULL:
         if (<Flight> at).hash == hash and same_key(<PyObject *> (<Flight> at).key, key) != 0:
-            if spared is None or not holds(spared, <Flight> at):
+            if (spared is None or not holds(spared, <Flight> at)) and ((<Flight> at).quiet or not sparing_loads):
                 (<Flight> at).detached = True
         at = (<Flight> at).next
 
@@ -620,7 +629,7 @@ cdef Flight board(MemoryCache cache, Flight mine, Boarding boarding):
         store_enter(store)
         place = store_find(store, key, mine.hash)
         now = about_now(cache, now)
-        if place != NO_ENTRY and is_live(cache, place, &now):
+        if place != NO_ENTRY and is_live(cache, place, &now) and is_trusted(cache, now):
             value = <object> store.slab.entries[place].value
             recency_touch(&store.slab, place)
             store_leave(store)

@@ -17,6 +17,7 @@ from khronos_fast._core.deadlines cimport (
     Leaf,
     deadlines_add,
     deadlines_begin,
+    deadlines_init,
     deadlines_move,
     deadlines_next_expired,
     deadlines_release,
@@ -140,7 +141,7 @@ cdef struct Store:
 cdef inline void store_init(Store *self) noexcept nogil:
     memset(self, 0, sizeof(Store))
     guard_init(&self.guard)
-    self.deadlines.due = NEVER
+    deadlines_init(&self.deadlines)
 
 
 cdef inline void store_replay(Store *self, int64_t before) noexcept:

@@ -1,0 +1,6 @@
+from typing import Any
+
+from khronos_fast._core.memory import MemoryCache
+
+def trust(cache: MemoryCache[Any, Any], seconds: float | None) -> None: ...
+def forget(cache: MemoryCache[Any, Any], key: str, sparing_loads: bool) -> bool: ...
