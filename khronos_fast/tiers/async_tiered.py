@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -14,6 +15,7 @@ from khronos_fast._core.loads import Loaded
 from khronos_fast._core.task_flight import within  # type: ignore[attr-defined]  # its stub says nothing
 from khronos_fast._core.task_load import load_in_task
 from khronos_fast.tiers import writes
+from khronos_fast.tiers.coherence import FAREWELL
 from khronos_fast.tiers.decorated import AsyncDecorator, async_decorator
 from khronos_fast.tiers.errors import LoaderTimeout
 from khronos_fast.tiers.face import Face, keys_of, pairs_of, pattern_of
@@ -223,6 +225,10 @@ class AsyncTieredCache(Face, TaskFront):
                     loop.call_soon_threadsafe(task.cancel)
         if self._owns_tier and self._rules.tier is not None:
             await self._rules.tier.aclose()
+        if self._rules.listener is not None:
+            deadline = time.monotonic() + FAREWELL
+            while self._rules.listener.is_ending and time.monotonic() < deadline:
+                await asyncio.sleep(0.001)
 
     async def __aenter__(self) -> Self:
         return self

@@ -139,6 +139,7 @@ def _mark(key: bytes, look: _Look) -> tuple[Command, Fence, Undo]:
 
 def _look(rules: Rules, key: bytes) -> Plan[_Look]:
     token = new_token()
+    rules.note_token(key, token)
     since = now()
     raw, pttl = yield from rules.ask(key, commands.claim(key, token))
     if isinstance(raw, Exception):

@@ -128,13 +128,15 @@ class Conversation:
                 return parcel.replies
         return await self._ask_all(commands, deadline, None, (parcel,))
 
-    async def primaries(self, deadline: float) -> list[Node]:
-        """All servers that hold keys, each once."""
+    async def primaries(self, deadline: float, *, afresh: bool = False) -> list[Node]:
+        """All servers that hold keys, each once; `afresh`: whatever is known of them."""
         if self._closed:
             raise RedisUnavailable("the link is closed")
         if not self.clustered:
+            if afresh and self._sentinels:
+                self._home = None
             return [(self._home or await self._locate(deadline)).node]
-        if self._topology is None or self._stale or time.monotonic() - self._refreshed > REFRESH:
+        if afresh or self._topology is None or self._stale or time.monotonic() - self._refreshed > REFRESH:
             await self._refresh(deadline, TROUBLE)
         assert self._topology is not None
         return list(dict.fromkeys(each for each in self._topology.slots if each is not None))

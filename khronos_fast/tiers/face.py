@@ -26,6 +26,7 @@ from khronos_fast.tiers.steps import Later, Request
 
 if TYPE_CHECKING:
     from khronos_fast.tiers.codec import Codec
+    from khronos_fast.tiers.coherence import Mode
     from khronos_fast.tiers.redis_tier import RedisTier
     from khronos_fast.tiers.settings import TTL, Seconds
 
@@ -73,7 +74,7 @@ class Face(_Base):
             codec=parse_codec(codec, signing_key),
             name=None if name is None else parse_text(name, "name"),
         )
-        parse_coherence(coherence, has_redis=redis is not None)
+        mode = parse_coherence(coherence, has_redis=redis is not None)
         mine = self._take(memory)
         tier, self._owns_tier = _open_tier(redis)
         self._closed = False
@@ -81,7 +82,19 @@ class Face(_Base):
         self._background: set[Any] = set()  # its tasks
         self._rules = Rules(settings, mine, tier)
         self._set_up(mine, None if settings.beta is None else self._rules.last)
+        if mode is not None:
+            self._listen(mode)
         _owners[id(mine)] = self
+
+    def _listen(self, mode: Mode) -> None:
+        tier = self._rules.tier
+        assert tier is not None
+        try:
+            tier.hear(self._rules, mode)
+        except BaseException:
+            if self._owns_tier:
+                tier.close()
+            raise
 
     def _take(self, memory: Any) -> MemoryCache[str, Any]:
         if not isinstance(memory, MemoryCache):
@@ -117,8 +130,10 @@ class Face(_Base):
 
     def stats(self) -> TieredStats:
         """Return what was counted, as a `TieredStats`."""
-        redis = None if self._rules.tier is None else self._rules.tier.stats()
-        return TieredStats(memory=self.memory.stats(), redis=redis, **self._rules.counters.as_dict())
+        rules = self._rules
+        redis = None if rules.tier is None else rules.tier.stats()
+        coherence = None if rules.listener is None else rules.listener.stats(rules)
+        return TieredStats(memory=self.memory.stats(), redis=redis, coherence=coherence, **rules.counters.as_dict())
 
     def __repr__(self) -> str:
         name = "" if self.name is None else f" {self.name!r}"
@@ -131,7 +146,10 @@ class Face(_Base):
     def _check_open(self) -> Rules:
         if self._closed:
             raise CacheClosed(f"{self!r} has been closed; make another one")
-        return self._rules
+        rules = self._rules
+        if rules.listener is not None and not rules.listener.running:
+            rules.listener.start()  # this is a forked child, or there were no more threads
+        return rules
 
     def _ttls(self, ttl: TTL, memory_ttl: TTL) -> tuple[float | None, float | None]:
         settings = self._rules.settings
@@ -163,6 +181,8 @@ class Face(_Base):
     def _forget_all(self) -> None:
         """Have memory hold nothing, and no load under way bring anything back."""
         self._closed = self._rules.closed = True
+        if self._rules.listener is not None:
+            self._rules.listener.leave(self._rules)
         for memory in self._rules.memories:
             memory.clear()
 

@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
@@ -21,7 +21,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from khronos_fast.tiers.connections import run
 from khronos_fast.tiers.conversation import Conversation
-from khronos_fast.tiers.wire import PING, pong, too_old, unavailable
+from khronos_fast.tiers.wire import PING, pack, pong, too_old, unavailable
 
 if TYPE_CHECKING:
     from khronos_fast.tiers.address import Address
@@ -69,11 +69,11 @@ class Link:
         except (RedisError, OSError) as error:
             raise unavailable(error, self.address, self.timeout) from error
 
-    def primaries(self) -> list[Node]:
-        """All servers that hold keys: on one machine, the one."""
+    def primaries(self, *, afresh: bool = False) -> list[Node]:
+        """All servers that hold keys: on one machine, the one. `afresh`: the one that was found before has failed."""
         deadline = time.monotonic() + self.timeout
         try:
-            return run(self._current().primaries(deadline))
+            return run(self._current().primaries(deadline, afresh=afresh))
         except (RedisError, OSError) as error:
             raise unavailable(error, self.address, self.timeout) from error
 
@@ -189,8 +189,36 @@ class _Channel:
                 reply = error.with_traceback(None)
             replies.append(reply)
 
+    @property
+    def socket(self) -> Any:
+        """To be waited for, where it is not the answer to a question that comes."""
+        return self._connection._sock
+
+    def hear(self, kind: Callable[[list[Any]], Any]) -> None:
+        """From now on what the server sends unasked counts as a reply, of this kind."""
+        parser = self._connection._parser
+        parser.set_pubsub_push_handler(kind)
+        parser.set_invalidation_push_handler(kind)
+
+    def receive_now(self) -> Any:
+        """What has come: one reply. Raises ResponseError for an error, redis-py's TimeoutError if nothing whole has."""
+        return self._connection.read_response(timeout=0, disconnect_on_error=False, push_request=True)
+
     def close(self) -> None:
         self._connection.disconnect()
+
+
+def open_channel(address: Address, node: Node, deadline: float, client_name: str) -> _Channel:
+    """Connect to a server, for listening to it; under a name, if the server allows that."""
+    channel = _Channel(address, node, False)
+    try:
+        run(channel.open(deadline))
+        run(channel.send(pack((b"CLIENT", b"SETNAME", client_name)), deadline))
+        run(channel.receive([], 1))
+    except BaseException:
+        channel.close()
+        raise
+    return channel
 
 
 def greet(address: Address, node: Node, deadline: float) -> dict[Any, Any]:

@@ -13,6 +13,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from khronos_fast.tiers import commands
+from khronos_fast.tiers.announcements import change
 from khronos_fast.tiers.claims import NOT_ASKED, Claim, claim
 from khronos_fast.tiers.errors import CodecError, RedisUnavailable
 from khronos_fast.tiers.rules import Known, Rules, now
@@ -34,6 +35,7 @@ def load(rules: Rules, request: Request, forced: bool, later: list[Later]) -> Pl
     try:
         known = yield from _find_or_load(rules, request, forced, later)
     finally:
+        rules.forget_tokens(rules.full_key(request.key))
         rules.end_last(flight, known if isinstance(known, Known) else None)
     return rules.loaded(known, request.memory_ttl) if isinstance(known, Known) else known
 
@@ -83,9 +85,10 @@ def _load_and_fill(rules: Rules, request: Request, mine: Claim, forced: bool) ->
 def _last_value(rules: Rules, key: str, mine: Claim) -> Known | None:
     if rules.settings.stale_ttl is None:
         return None
-    # What this process knows is never older than what Redis has: its own writes go to both.
+    # What this process knows is never older than what Redis has, as its own writes go to both and others' are heard of;
+    # unless they are not.
     last = rules.last_of(key)
-    if last is not None:
+    if last is not None and (rules.hears or mine.behind is None):
         return Known(last.value, now(), kept=False)
     return None if mine.behind is None else mine.behind._replace(kept=False)
 
@@ -98,9 +101,14 @@ def _fill(rules: Rules, request: Request, mine: Claim, known: Known, forced: boo
         try:
             raw = rules.encode(known.value, known.delta)
             # It has its fence, so nothing that is to be deleted has to go before it.
-            [filled] = yield Ask([commands.fill(key, mine.fence, raw, rules.life_ms(request.ttl))])
+            fill = commands.fill(key, mine.fence, raw, rules.life_ms(request.ttl))
+            if forced:
+                [filled] = yield from change(rules, [fill], {request.key: key})
+            else:
+                [filled] = yield Ask([fill])
         except CodecError as error:
             rules.warn_unstorable(error)
+            rules.note_unstorable(key)
             yield from _let_go(rules, request.key, mine)
         except RedisUnavailable:
             pass
@@ -118,7 +126,8 @@ def _fill(rules: Rules, request: Request, mine: Claim, known: Known, forced: boo
         return known._replace(kept=False)
     if forced and filled != commands.TAKEN:
         rules.could_not_delete([key])  # what this was to replace is not to come back
-    return known
+    # Where Redis tells of this very change, too, memory could not keep it.
+    return known._replace(kept=False) if rules.tracks and filled == commands.TAKEN else known
 
 
 def _count_load(rules: Rules, started: float, *, failed: bool = False) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from khronos_fast._core.glob import Glob
 from khronos_fast.tiers import commands
+from khronos_fast.tiers.announcements import tell
 from khronos_fast.tiers.command import Node
 from khronos_fast.tiers.errors import RedisUnavailable
 from khronos_fast.tiers.rules import Rules
@@ -32,12 +33,15 @@ def invalidate(rules: Rules, pattern: Glob[Any]) -> Plan[int]:
     octets = pattern.pattern if isinstance(pattern.pattern, bytes) else pattern.pattern.encode("utf-8", "surrogatepass")
     full_pattern = Glob.escape(rules.prefix) + octets
     deleted = None
+    told = False
     try:
         deleted = yield from delete_matching(full_pattern, clustered=rules.tier.clustered)
+        yield from tell(rules, pattern)
+        told = True
     except RedisUnavailable:
         pass
     finally:
-        if deleted is None:
+        if not told:
             rules.tier.deletions.add_pattern(rules.prefix, full_pattern)
             rules.tier.look_after()
         # Once more: meanwhile somebody may have read what was still there.

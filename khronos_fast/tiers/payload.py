@@ -18,7 +18,7 @@ from typing import NamedTuple
 _MAGIC = b"\x00kf1"
 _TOKEN = _MAGIC + b"L"
 _ENVELOPE = _MAGIC + b"V"
-_TOKEN_SIZE = len(_TOKEN) + 16
+TOKEN_SIZE = len(_TOKEN) + 16
 # A number that no other write has, milliseconds of staleness, microseconds of the load.
 _HEADER = struct.Struct(f">{len(_ENVELOPE)}s8sQQ")
 _NONCE_END = len(_ENVELOPE) + 8
@@ -81,9 +81,9 @@ def unpack(raw: bytes) -> Entry:
     """Tell what was found."""
     if not raw.startswith(_MAGIC):
         return Entry(raw, _fence_of(raw))
-    if raw.startswith(_TOKEN) and len(raw) >= _TOKEN_SIZE:
-        fence = token_fence(raw[:_TOKEN_SIZE])
-        behind = raw[_TOKEN_SIZE:]
+    if raw.startswith(_TOKEN) and len(raw) >= TOKEN_SIZE:
+        fence = token_fence(raw[:TOKEN_SIZE])
+        behind = raw[TOKEN_SIZE:]
         if behind.startswith(_ENVELOPE) and len(behind) >= _HEADER.size:
             return Entry(behind[_HEADER.size :], fence, is_token=True)
         return Entry(None, fence, is_token=True)

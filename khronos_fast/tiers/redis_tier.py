@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from khronos_fast._core.glob import Glob
 from khronos_fast.tiers.breaker import PAUSE, Breaker
 from khronos_fast.tiers.commands import unlink
 from khronos_fast.tiers.errors import Exhausted, NotAsked, RedisUnavailable
@@ -27,6 +28,7 @@ try:
     from khronos_fast.tiers.address import Address
     from khronos_fast.tiers.async_link import AsyncLink
     from khronos_fast.tiers.link import Link
+    from khronos_fast.tiers.listener import Listener
 except ImportError as error:
     raise ImportError(
         f"Redis is reached by redis-py 8.1 or later: pip install 'khronos-fast[redis]' ({error})"
@@ -35,6 +37,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from khronos_fast.tiers.coherence import Mode
     from khronos_fast.tiers.rules import Rules
 
 logger = logging.getLogger("khronos_fast.tiers")
@@ -94,6 +97,8 @@ class RedisTier:
         # Until when, and of which namespace; the oldest first.
         self._doubts: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
         self._members: weakref.WeakSet[Rules] = weakref.WeakSet()
+        self._listeners: dict[Mode, Listener] = {}
+        self._patient = not connect
         self._closed = False
         self._link = Link(self.address, self.timeout, max_connections)
         self._async_links: dict[asyncio.AbstractEventLoop, AsyncLink] = {}
@@ -111,7 +116,7 @@ class RedisTier:
     @property
     def clustered(self) -> bool:
         """Whether there are many servers, each with a part of the keys."""
-        return self.address.kind == "cluster"
+        return self._link.clustered
 
     def call(self, step: Any) -> Any:
         """Do what a plan asks of Redis. Raises RedisUnavailable."""
@@ -206,6 +211,15 @@ class RedisTier:
         with self._lock:
             return [each for each in self._members if each is not rules and each.prefix == rules.prefix]
 
+    def hear(self, rules: Rules, mode: Mode) -> None:
+        """Have a cache hear of other processes' changes. Raises ValueError, RedisUnavailable."""
+        with self._lock:
+            listener = self._listeners.get(mode)
+            if listener is None:
+                listener = self._listeners[mode] = Listener(self.address, self._link, mode)
+        listener.join(rules, patient=self._patient)
+        rules.listener = listener
+
     # ---------------------------------------------------------------------- what is still to be deleted
 
     def remember(self, keys: Sequence[bytes], namespace: bytes, *, in_doubt: bool = False) -> None:
@@ -296,6 +310,7 @@ class RedisTier:
         skipped: set[bytes] = set(self._doubts)
         while batch := self.deletions.batch(BATCH, skipped):
             replies = yield Ask([unlink(key) for key, _ in batch])
+            yield from self._tell([key for key, _ in batch])
             for (key, ticket), reply in zip(batch, replies, strict=True):
                 skipped.add(key)
                 if not isinstance(reply, Exception):
@@ -304,12 +319,30 @@ class RedisTier:
         for pattern, ticket in self.deletions.patterns():
             try:
                 yield from delete_matching(pattern, clustered=self.clustered)
+                yield from self._tell_of_pattern(pattern)
             except RedisUnavailable as error:  # maybe of this one alone
                 failed = error
             else:
                 self.deletions.pattern_done(pattern, ticket)
         if failed is not None:
             raise failed
+
+    def _tell(self, full_keys: list[bytes]) -> Plan[None]:
+        """Tell other processes of keys that have been deleted late."""
+        listener = self._listeners.get("pubsub")
+        for prefix in () if listener is None else listener.prefixes:
+            mine = [key for key in full_keys if key.startswith(prefix)]
+            if listener is not None and mine:
+                names = [key[len(prefix) :].decode("utf-8", "surrogatepass") for key in mine]
+                listener.coherence.count_told((yield Ask(listener.coherence.news(prefix, names, mine[0]))))
+
+    def _tell_of_pattern(self, full_pattern: bytes) -> Plan[None]:
+        listener = self._listeners.get("pubsub")
+        for prefix in () if listener is None else listener.prefixes:
+            literal = Glob.escape(prefix)
+            if listener is not None and full_pattern.startswith(literal):
+                pattern = Glob(full_pattern[len(literal) :])
+                listener.coherence.count_told((yield Ask(listener.coherence.news(prefix, pattern, None))))
 
     # ---------------------------------------------------------------------- for its owner
 
@@ -349,6 +382,8 @@ class RedisTier:
     def _end(self) -> list[tuple[asyncio.AbstractEventLoop, AsyncLink]]:
         self._closed = True
         self._stop.set()
+        for listener in list(self._listeners.values()):
+            listener.close()
         self._link.close()
         with self._lock:
             links = list(self._async_links.items())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from khronos_fast._core.loads import Loaded, begin, end
 from khronos_fast._core.memory import MemoryCache
+from khronos_fast.tiers.coherence import DEAF_TTL
 from khronos_fast.tiers.commands import unlink
 from khronos_fast.tiers.errors import CodecError, RedisUnavailable
 from khronos_fast.tiers.front import Last
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
 
     from khronos_fast._core.glob import Glob
     from khronos_fast.tiers.command import Command
+    from khronos_fast.tiers.listener import Listener
     from khronos_fast.tiers.redis_tier import RedisTier
 
 logger = logging.getLogger("khronos_fast.tiers")
 now = time.monotonic
+MOST_UNSTORABLE = 10_000
+"""Keys of which is remembered that their values are in memory only; others are forgotten when they need not be."""
 
 
 class Known(NamedTuple):
@@ -59,6 +63,18 @@ class Rules:
         needed = settings.stale_ttl is not None or settings.beta is not None
         self.last: MemoryCache[str, Last] | None = MemoryCache(memory.maxsize) if needed else None
         self.closed = False
+        self.listener: Listener | None = None
+        """What hears of other processes' changes, where that is wanted."""
+        self.hears = True
+        """Whether memory can be relied on for as long as its entries live: others' changes are heard, or not wanted."""
+        self.has_heard = False
+        """Whether it did so before."""
+        self.tracks = False
+        """Whether Redis tells of all changes, one's own too: then memory is filled by what was read there only."""
+        self.tokens: dict[bytes, set[bytes]] = {}
+        """What loads under way may have left in Redis."""
+        self.unstorable: dict[bytes, None] = {}
+        """Keys whose values are in memory only, so that there is nothing in Redis which could change."""
         self._warned = False
         if tier is not None:
             tier.join(self)
@@ -96,9 +112,11 @@ class Rules:
             end(self.last, flight, None if known is None else self._loaded_last(known))
 
     def loaded(self, known: Known, memory_ttl: float | None) -> Loaded:
-        """Say for how long memory keeps it: never longer than Redis does."""
-        fresh = known.fresh - (now() - known.since)
-        seconds = fresh if memory_ttl is None else min(memory_ttl, fresh)
+        """Say for how long memory keeps it: never longer than Redis does, nor long while others can't be heard."""
+        age = now() - known.since
+        seconds = known.fresh - age if memory_ttl is None else min(memory_ttl, known.fresh - age)
+        if not self.hears:
+            seconds = min(seconds, DEAF_TTL - age)
         return Loaded(known.value, None if seconds == math.inf else seconds, known.kept and not self.closed)
 
     def _loaded_last(self, known: Known) -> Loaded:
@@ -136,6 +154,34 @@ class Rules:
         if self.last is None or self.settings.stale_ttl is None:
             return None
         return self.last.peek(key)
+
+    # ---------------------------------------------------------------------- other processes
+
+    def news(self, change: list[str] | Glob[Any], key: bytes | None) -> list[Command]:
+        """Return what tells other processes of a change, if they are to be told."""
+        return [] if self.listener is None else self.listener.coherence.news(self.prefix, change, key)
+
+    def count_told(self, replies: list[Any]) -> None:
+        """Count what they were told."""
+        if self.listener is not None:
+            self.listener.coherence.count_told(replies)
+
+    def note_token(self, key: bytes, token: bytes) -> None:
+        """Note what a load may leave in Redis, to be told from what others do there."""
+        if self.tracks:
+            self.tokens.setdefault(key, set()).add(token)
+
+    def forget_tokens(self, key: bytes) -> None:
+        """The load is over."""
+        if self.tracks:
+            self.tokens.pop(key, None)
+
+    def note_unstorable(self, key: bytes) -> None:
+        """The value of a key is in memory only."""
+        if self.tracks:
+            self.unstorable[key] = None
+            if len(self.unstorable) > MOST_UNSTORABLE:
+                self.unstorable.pop(next(iter(self.unstorable)), None)
 
     # ---------------------------------------------------------------------- Redis
 

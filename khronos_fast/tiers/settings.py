@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 from types import EllipsisType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from khronos_fast.tiers.codec import Codec
+
+if TYPE_CHECKING:
+    from khronos_fast.tiers.coherence import Mode
 
 LONGEST_KEY = 4096
 """Bytes of UTF-8."""
@@ -73,15 +76,16 @@ def parse_text(value: Any, name: str) -> str:
     return value
 
 
-def parse_coherence(value: Any, *, has_redis: bool) -> None:
-    """Refuse what is not there yet, and what makes no sense."""
+def parse_coherence(value: Any, *, has_redis: bool) -> Mode | None:
+    """Return how to hear of others' changes."""
     if value is None:
-        return
+        return None
     if value not in ("pubsub", "tracking"):
         raise ValueError(f'coherence must be None, "pubsub" or "tracking", not {value!r}')
     if not has_redis:
         raise ValueError(f"coherence={value!r} needs Redis, by which the processes tell each other: give redis=")
-    raise NotImplementedError(f"coherence={value!r} is not in this version; leave it out, and keep memory_ttl short")
+    mode: Mode = value
+    return mode
 
 
 def key_octets(key: Any) -> bytes:

@@ -42,6 +42,37 @@ class RedisStats(NamedTuple):
         return {**self._asdict(), "connected": self.connected}
 
 
+class CoherenceStats(NamedTuple):
+    """How it stands with hearing of others' changes, and what was counted. The caches of a `RedisTier` share it."""
+
+    mode: Literal["pubsub", "tracking"]
+    """How others' changes are heard of."""
+    state: Literal["up", "suspended", "down", "closed"]
+    """`up`: memory is relied on. `suspended`: the latest sign of life is too old, so Redis is asked in its place.
+    `down`: a connection is missing; memory was emptied, and an entry lives for a second. `closed`: nobody listens."""
+    messages: int = 0
+    """Changes of which was heard: announcements, or with `tracking` keys, one's own too."""
+    published: int = 0
+    """Announcements of one's own."""
+    publish_failures: int = 0
+    """Announcements that Redis refused."""
+    undecodable: int = 0
+    """Messages that were no announcements; all was forgotten for each."""
+    lag: float | None = None
+    """Seconds that the latest question for a sign of life took to be answered, and heard; None before the first."""
+    resyncs: int = 0
+    """How often everything was forgotten because a connection had been lost."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether memory is relied on."""
+        return self.state == "up"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every figure by name, ready for JSON."""
+        return {**self._asdict(), "connected": self.connected}
+
+
 class TieredStats(NamedTuple):
     """What a tiered cache counted since it was made.
 
@@ -77,6 +108,8 @@ class TieredStats(NamedTuple):
     """Results of loads that the codec does not take, and that are in memory only."""
     undecodable: int = 0
     """Payloads in Redis that were no value."""
+    coherence: CoherenceStats | None = None
+    """How it stands with hearing of others' changes; None where that is not wanted."""
 
     @property
     def hits(self) -> int:
@@ -93,8 +126,9 @@ class TieredStats(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """Return every figure by name, ready for JSON."""
         redis = None if self.redis is None else self.redis.as_dict()
+        coherence = None if self.coherence is None else self.coherence.as_dict()
         derived = {"hits": self.hits, "hit_ratio": self.hit_ratio}
-        return {**self._asdict(), "memory": self.memory.as_dict(), "redis": redis, **derived}
+        return {**self._asdict(), "memory": self.memory.as_dict(), "redis": redis, "coherence": coherence, **derived}
 
 
 class Counters:

@@ -37,7 +37,8 @@ class TieredCache(Face, BlockingFront):
     Redis that fails, is slow, restarts or answers garbage fails no call: what it does not answer, the loader does.
     After `set`, `delete` or `invalidate` has returned, this process never serves the older value, whatever was under
     way in this or another process, and whatever Redis was not reached for meanwhile. What other processes have in
-    memory they keep for `memory_ttl`; caches of one process that share a `RedisTier` and a namespace forget together.
+    memory they keep for `memory_ttl`, or, with `coherence`, until they hear of it, which takes a millisecond or so and
+    never more than a second; caches of one process that share a `RedisTier` and a namespace forget together.
 
     Args:
         memory: the most entries in memory; or a `MemoryCache`, which from then on belongs to this cache (its own ttl
@@ -53,13 +54,17 @@ class TieredCache(Face, BlockingFront):
             None: it is not.
         lease: the most seconds to wait for another process that is loading the same key; None: all of them load.
         loader_timeout: the most seconds to wait for another thread's load of the same key.
+        coherence: "pubsub": hear of what other processes change with this package; "tracking": of all changes in the
+            namespace, which Redis itself tells; None: of none. While others can't be heard, an entry lives in memory
+            for a second at most. With "tracking" memory is filled by what was read from Redis only, so after a write or
+            a load the next read is a round trip.
         codec: "json"; "pickle", with a signing key; or an object with `encode` and `decode`.
         signing_key: bytes with which pickles are signed.
         name: what logs and metrics call it.
 
     Raises:
         TypeError, ValueError: for settings that make no sense.
-        RedisURLError, RedisUnavailable: Redis can't be reached as it is told.
+        RedisURLError, RedisUnavailable: Redis can't be reached as it is told, or does not tell of changes.
 
     >>> cache = TieredCache(memory=10_000, ttl=300)
     >>> @cache.cached("user:{user_id}:projects")
@@ -217,6 +222,8 @@ class TieredCache(Face, BlockingFront):
         self._forget_all()
         if self._owns_tier and self._rules.tier is not None:
             self._rules.tier.close()
+        if self._rules.listener is not None:
+            self._rules.listener.wait_for_end()
 
     def __enter__(self) -> Self:
         return self

@@ -11,10 +11,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from khronos_fast.tiers import commands
+from khronos_fast.tiers.announcements import change
 from khronos_fast.tiers.errors import Exhausted, NotAsked, RedisUnavailable
 from khronos_fast.tiers.payload import unpack
 from khronos_fast.tiers.rules import Known, Rules, now
-from khronos_fast.tiers.steps import Ask, Plan
+from khronos_fast.tiers.steps import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,9 +79,10 @@ def _write_to_redis(rules: Rules, raws: dict[bytes, bytes], life_ms: int | None)
     assert rules.tier is not None
     tickets = [(key, rules.tier.covers(key)) for key in raws]
     replies: list[Any] | None = None
+    keys = {key[len(rules.prefix) :].decode("utf-8", "surrogatepass"): key for key in raws}
     in_doubt = True  # it may still be under way, and come after what is written later
     try:
-        replies = yield Ask([commands.write(key, raw, life_ms) for key, raw in raws.items()])
+        replies = yield from change(rules, [commands.write(key, raw, life_ms) for key, raw in raws.items()], keys)
     except (NotAsked, Exhausted):
         in_doubt = False
     except RedisUnavailable:
@@ -113,7 +115,8 @@ def _delete(rules: Rules, full_keys: dict[str, bytes]) -> Plan[int]:
         return len(found)
     replies: list[Any] | None = None
     try:
-        replies = yield Ask([command for key in full_keys.values() for command in commands.delete(key)])
+        deletions = [command for key in full_keys.values() for command in commands.delete(key)]
+        replies = yield from change(rules, deletions, full_keys)
     except RedisUnavailable:
         pass
     finally:
