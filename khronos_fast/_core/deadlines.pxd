@@ -307,8 +307,8 @@ cdef inline uint32_t deadlines_first_leaf(const Deadlines *self) noexcept nogil:
 cdef inline uint32_t deadlines_next_expired(
     Deadlines *self, const Slab *slab, int64_t now, bint exact, uint32_t resume
 ) noexcept nogil:
-    # An entry that has expired, or NO_ENTRY, in which case `next` says when to ask again. A tick that is not over yet is
-    # looked into only where `exact`: any number of entries may share one. `resume`: where in the leaf to look first,
+    # An entry that has expired, or NO_ENTRY, in which case `next` says when to ask again. A tick that is not over yet
+    # is looked into only where `exact`: any number of entries may share one. `resume`: where in the leaf to look first,
     # for a caller who knows that what comes before has not expired; 0 for the start.
     cdef uint32_t leaf, place
     cdef uint64_t last
