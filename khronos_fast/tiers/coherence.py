@@ -134,8 +134,12 @@ class Coherence:
                 for key in told.keys:
                     memory.delete(key)
 
-    def changed(self, members: list[Rules], keys: list[bytes]) -> None:
-        """Redis tells that these have been changed, by whomever."""
+    def changed(self, members: list[Rules], keys: list[bytes] | None) -> None:
+        """Redis tells that these have been changed, by whomever; None: that all there was has been deleted."""
+        if keys is None:
+            self.counters.add("messages")
+            self.forget_all(members)
+            return
         self.counters.add("messages", len(keys))
         turn = now() + TURN
         for rules in members:

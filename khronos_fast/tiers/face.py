@@ -138,6 +138,9 @@ class Face(_Base):
     def __repr__(self) -> str:
         name = "" if self.name is None else f" {self.name!r}"
         redis = "no Redis" if self.redis is None else f"{self.redis.address}, namespace {self.namespace!r}"
+        listener = self._rules.listener
+        if listener is not None:
+            redis += f", coherence {listener.coherence.mode!r}: {listener.stats(self._rules).state}"
         state = ", closed" if self._closed else ""
         return f"<{type(self).__name__}{name}: {len(self.memory)} of {self.memory.maxsize} in memory, {redis}{state}>"
 

@@ -320,10 +320,7 @@ class Listener:
                 [each for each in members if channel_of(database, each.prefix) == parts[1]], parts[2]
             )
         elif kind == b"invalidate":
-            if parts[1] is None:  # everything has been deleted
-                self.coherence.forget_all(members)
-            else:
-                self.coherence.changed(members, parts[1])
+            self.coherence.changed(members, parts[1])
 
     def _meet(self, ears: Ears, prefixes: set[bytes]) -> None:
         """Connect to those servers that are to be heard and are not."""
