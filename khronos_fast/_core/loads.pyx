@@ -111,17 +111,22 @@ def load_in_thread(MemoryCache cache not None, object key, load, bint fresh, pat
             raise OutOfPatience
 
 
-def begin(MemoryCache cache not None, object key, bint writes=False):
-    """A load that nobody else waits for, or a write that overtakes all loads and writes of its key; see `end`."""
+def begin(MemoryCache cache not None, object key, bint writes=False, bint loads=False):
+    """A read that nobody else waits for, or a write that overtakes all loads and writes of its key; see `end`.
+
+    `loads`: it is part of a load, and shares its fate where loads are spared (trust.pyx).
+    """
     cdef ThreadFlight flight = new_flight(key)
-    flight.quiet = flight.lonely = True
+    flight.lonely = True
+    flight.quiet = not loads
     return board(cache, flight, FRESH if writes else LONELY)
 
 
 def end(MemoryCache cache not None, Flight flight not None, Loaded loaded):
     """It has come to this, or to nothing. False if it was overtaken meanwhile: then nothing is stored."""
+    cdef bint overtaken = flight.detached
     if loaded is None:
         strike(cache, flight)
-    else:
-        land(cache, flight, loaded, NEVER)
-    return not flight.detached
+        return False
+    land(cache, flight, loaded, NEVER)
+    return not flight.detached if loaded.kept else not overtaken

@@ -45,6 +45,8 @@ cdef PyObject *find_value(MemoryCache cache, PyObject *key) except NULL
 cdef bint store_value(MemoryCache cache, object key, object value, int64_t life) except -1
 cdef object keep_or_put(MemoryCache cache, object key, object value, int64_t life)
 cdef bint discard(MemoryCache cache, object key, bint sparing_loads=*) except -1
+cdef list loads_of_others(MemoryCache cache, PyObject *key, uint32_t hash)
+cdef void detach(MemoryCache cache, PyObject *key, uint32_t hash, list spared, bint sparing_loads=*) noexcept
 cdef list keys_in_scope(MemoryCache cache, Scope scope)
 cdef void detach_scope(MemoryCache cache, Scope scope) noexcept
 

@@ -97,6 +97,12 @@ class Address:
     """The client's own handshake."""
     asynchronous: bool = False
     """Whether the client's own handshake is for tasks."""
+    clustered: bool = False
+    """Whether there are many servers, each with a part of the keys; also one that is known by one server's address may
+    turn out to be such."""
+
+    def __post_init__(self) -> None:
+        self.clustered = self.kind == "cluster"
 
     @classmethod
     def of(cls, source: Any) -> Address:

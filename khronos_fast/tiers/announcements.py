@@ -4,6 +4,7 @@ One message for a pattern, or for up to 500 keys, on a channel for each database
 neither. It is JSON, to be read by people too, and has no values in it: who hears it forgets. It follows the change on
 the same connection, so that nobody who has heard it can read what was there before. The servers of a cluster may do the
 commands of one round trip in another order (MOVED), so there it has one of its own, by the server of the first key.
+What could not be told is remembered as what could not be deleted: once it is deleted, it is told.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from khronos_fast.tiers.steps import Ask, Plan
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from khronos_fast.tiers.redis_tier import RedisTier
     from khronos_fast.tiers.rules import Rules
 
 VERSION = 1
@@ -85,24 +87,36 @@ def publish(channel: bytes, message: bytes, key: bytes | None) -> Command:
 def change(rules: Rules, commands: list[Command], keys: dict[str, bytes]) -> Plan[list[Any]]:
     """Send commands that change these keys, and tell others of it: the replies to the commands."""
     assert rules.tier is not None
-    news = rules.news(list(keys), next(iter(keys.values())))
+    news = rules.news(list(keys), next(iter(keys.values()))) if keys else []
     if not news:
         replies: list[Any] = yield Ask(commands)
         return replies
-    if not rules.tier.clustered:
-        replies = yield Ask(commands + news)
-        rules.count_told(replies[len(commands) :])
-        return replies[: len(commands)]
-    replies = yield Ask(commands)
+    at_once = not rules.tier.clustered
+    replies = yield Ask(commands + news if at_once else commands)
+    told = False
     try:
-        rules.count_told((yield Ask(news)))
+        if at_once:
+            check_told(rules.tier, replies[len(commands) :])
+        if not at_once or rules.tier.clustered:  # it has turned out to be a cluster just now
+            check_told(rules.tier, (yield Ask(news)))
+        told = True
     except RedisUnavailable:
-        rules.could_not_delete(list(keys.values()))  # and when it is, they are told
-    return replies
+        pass
+    finally:
+        if not told:
+            rules.could_not_delete(list(keys.values()))
+    return replies[: len(commands)]
 
 
-def tell(rules: Rules, pattern: Glob[Any]) -> Plan[None]:
-    """Tell others that all keys which match have been deleted."""
-    news = rules.news(pattern, None)
+def tell(tier: RedisTier, news: list[Command]) -> Plan[None]:
+    """Tell others of what has been done. Raises RedisUnavailable."""
     if news:
-        rules.count_told((yield Ask(news)))
+        check_told(tier, (yield Ask(news)))
+
+
+def check_told(tier: RedisTier, replies: list[Any]) -> None:
+    """Count what was told. Raises RedisUnavailable for what Redis does not pass on."""
+    failed = [reply for reply in replies if isinstance(reply, Exception)]
+    tier.count_told(len(replies) - len(failed), len(failed))
+    if failed:
+        raise RedisUnavailable(f"Redis does not tell others of a change: {failed[0]}")

@@ -48,7 +48,7 @@ class AsyncLink:
     @property
     def clustered(self) -> bool:
         """Whether there are many servers, each with a part of the keys."""
-        return self._conversation.clustered
+        return self.address.clustered
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Send the commands and return their replies in order; an error of one command is a ResponseError in its place.

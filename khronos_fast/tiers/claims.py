@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from khronos_fast.tiers import commands
 from khronos_fast.tiers.errors import RedisUnavailable
-from khronos_fast.tiers.payload import BARE, NO_STRING, PREFIX, Entry, Fence, new_header, new_token, token_fence
+from khronos_fast.tiers.payload import (
+    BARE,
+    NO_STRING,
+    PREFIX,
+    Entry,
+    Fence,
+    mark_of,
+    new_header,
+    new_token,
+    token_fence,
+)
 from khronos_fast.tiers.rules import Known, Rules, now
 from khronos_fast.tiers.steps import Ask, Pause, Plan
 
@@ -121,17 +131,18 @@ def _take(rules: Rules, key: bytes) -> Plan[Claim]:
             own = token_fence(look.token)
             script = commands.take_over(key, look.entry.fence, look.token, from_token=True)
         else:
-            script, own, undo = _mark(key, look)
+            script, own, undo = _mark(rules, key, look)
         if (yield from _send(script)):
             return Claim(fence=own, behind=behind, undo=undo)
     return Claim(behind=behind)
 
 
-def _mark(key: bytes, look: _Look) -> tuple[Command, Fence, Undo]:
+def _mark(rules: Rules, key: bytes, look: _Look) -> tuple[Command, Fence, Undo]:
     """Mark a value, so that the mark outlives a load: it lives on for that long, and is stale for as much more."""
     longer = 0 if look.pttl < 0 else max(commands.TOKEN_LIFE_MS - look.pttl, 0)
     entry = look.entry
     header = new_header(entry.stale + longer / 1e3, entry.delta)
+    rules.note_token(key, mark_of(header))
     life = look.pttl + longer if longer else None
     script = commands.mark(key, entry.fence, header, instead_of=len(entry.header), life_ms=life)
     return script, Fence(PREFIX, header), Undo(entry.header, longer)

@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from khronos_fast._core.glob import Glob
-from khronos_fast._core.trust import forget, trust
-from khronos_fast.tiers.announcements import decode, encode, publish
+from khronos_fast._core.trust import forget, moment, overtake, trust
+from khronos_fast.tiers.announcements import Announcement, decode, encode, publish
 from khronos_fast.tiers.stats import CoherenceStats, Counters
 
 if TYPE_CHECKING:
-    from khronos_fast.tiers.command import Command
+    from khronos_fast.tiers.command import Command, Node
     from khronos_fast.tiers.rules import Rules
 
 BEAT = 0.25
@@ -47,7 +47,7 @@ MOST_REMEMBERED = 1_000
 
 Mode = Literal["pubsub", "tracking"]
 EVERYTHING: Glob[str] = Glob("*")
-now = time.monotonic
+now = moment
 
 
 def channel_of(database: int, prefix: bytes) -> bytes:
@@ -65,16 +65,18 @@ class Coherence:
     Args:
         mode: how.
         database: the number of the database.
-        verify: tells what these keys begin with in Redis now, by as many bytes as a token has.
+        verify: tells what these keys begin with in Redis now, by as many bytes as a token has; None: it can't be told.
     """
 
-    def __init__(self, mode: Mode, database: int, verify: Callable[[list[bytes]], dict[bytes, bytes]]) -> None:
+    def __init__(self, mode: Mode, database: int, verify: Callable[[list[bytes]], dict[bytes, bytes] | None]) -> None:
         self.mode = mode
         self.database = database
         self.counters = Counters()
         self.lag: float | None = None
         self._verify = verify
-        self._heard: OrderedDict[tuple[str, int], None] = OrderedDict()
+        # Which servers have passed it on, by who has said it.
+        self._heard: OrderedDict[tuple[str, int], set[Node]] = OrderedDict()
+        self._unsure: set[bytes] = set()
         self._trusted_until = 0.0
         self.begin_anew()
 
@@ -90,13 +92,13 @@ class Coherence:
         self._trusted_until = proof + TRUST
         for rules in members:
             if rules.hears:
-                trust(rules.memory, self._trusted_until - now())
+                trust(rules.memory, self._trusted_until)
 
     def regain(self, rules: Rules, proof: float) -> None:
         """From this moment on all is heard; what is in memory, or on its way there, may be from before."""
         for memory in rules.memories:
             memory.invalidate(EVERYTHING)
-        trust(rules.memory, proof + TRUST - now())
+        trust(rules.memory, proof + TRUST)
         rules.hears = True
 
     def lose(self, rules: Rules) -> None:
@@ -112,8 +114,8 @@ class Coherence:
 
     # ---------------------------------------------------------------------- hearing
 
-    def announced(self, members: list[Rules], message: Any) -> None:
-        """Another process has published this in the namespace of these caches."""
+    def announced(self, members: list[Rules], message: Any, node: Node) -> None:
+        """A process has published this in the namespace of these caches, says this server."""
         try:
             told = decode(message)
         except ValueError:
@@ -121,11 +123,8 @@ class Coherence:
             self.counters.add("undecodable")
             self.forget_all(members)
             return
-        if told.origin == self.origin or (told.origin, told.number) in self._heard or told.is_trial:
+        if told.origin == self.origin or told.is_trial or self._is_copy(told, node):
             return
-        self._heard[told.origin, told.number] = None
-        if len(self._heard) > MOST_REMEMBERED:
-            self._heard.popitem(last=False)
         self.counters.add("messages")
         for rules in members:
             for memory in rules.memories:
@@ -134,45 +133,79 @@ class Coherence:
                 for key in told.keys:
                     memory.delete(key)
 
+    def _is_copy(self, told: Announcement, node: Node) -> bool:
+        """Whether another server of a cluster has passed it on already. From the same one it has come anew."""
+        seen = self._heard.setdefault((told.origin, told.number), set())
+        if len(self._heard) > MOST_REMEMBERED:
+            self._heard.popitem(last=False)
+        is_copy = bool(seen) and node not in seen
+        seen.add(node)
+        return is_copy
+
     def changed(self, members: list[Rules], keys: list[bytes] | None) -> None:
         """Redis tells that these have been changed, by whomever; None: that all there was has been deleted."""
+        self.counters.add("messages", 1 if keys is None else len(keys))
         if keys is None:
-            self.counters.add("messages")
             self.forget_all(members)
-            return
-        self.counters.add("messages", len(keys))
+        else:
+            self._forget_changed(members, set(keys))
+
+    def look_again(self, members: list[Rules]) -> None:
+        """Find out of changes of which it could not be told before whose they were."""
+        if self._unsure:
+            keys, self._unsure = self._unsure, set()
+            self._forget_changed(members, keys)
+
+    def _forget_changed(self, members: list[Rules], keys: set[bytes]) -> None:
         turn = now() + TURN
         for rules in members:
             mine = {key for key in keys if key.startswith(rules.prefix)}
-            own = self._sort_own(rules, mine)
+            suspects = [key for key in mine if self._is_suspect(rules, key)]
+            found = self._verify(suspects) if suspects else {}
             for full_key in mine:
                 try:
-                    key = full_key[len(rules.prefix) :].decode("utf-8", "surrogatepass")
+                    key = _name_of(rules, full_key)
                 except UnicodeDecodeError:
                     continue  # none of ours
-                for memory in rules.memories:
-                    forget(memory, key, full_key in own)
+                if full_key not in suspects:
+                    self._forget(rules, key)
+                elif found is None:
+                    self._unsure.add(full_key)
+                    self._forget_reads(rules, key)
+                else:
+                    self._judge(rules, full_key, key, found[full_key])
                 if now() > turn:
                     time.sleep(0)
                     turn = now() + TURN
 
-    def _sort_own(self, rules: Rules, keys: set[bytes]) -> set[bytes]:
-        """Take out of the keys those for which nothing but loads has left anything in Redis, and nothing is there.
+    def _is_suspect(self, rules: Rules, full_key: bytes) -> bool:
+        """Whether it may be that nobody has changed it but this process."""
+        return bool(rules.tokens_of(full_key)) or full_key in rules.unstorable or bool(_last_mark(rules, full_key))
 
-        Return those that hold the token of a load of this process, still: it would else be overtaken by itself, and its
-        fence sees to it that it overtakes nobody.
-        """
-        suspects = [key for key in keys if key in rules.tokens or key in rules.unstorable]
-        found = self._verify(suspects) if suspects else {}
-        own = set()
-        for key in suspects:
-            if found.get(key) in rules.tokens.get(key, ()):
-                own.add(key)
-            elif found.get(key) == b"" and key in rules.unstorable:
-                keys.discard(key)
-            else:
-                rules.unstorable.pop(key, None)
-        return own
+    def _judge(self, rules: Rules, full_key: bytes, key: str, beginning: bytes) -> None:
+        """Forget what a change makes doubtful, knowing what the key begins with in Redis."""
+        mark = _last_mark(rules, full_key)
+        if any(map(beginning.startswith, rules.tokens_of(full_key))):
+            # A load of this process has left that. It would else be overtaken by itself; its fence sees to it that it
+            # overtakes nobody.
+            self._forget_reads(rules, key)
+        elif not beginning and full_key in rules.unstorable:
+            pass  # loads have come and gone; there is nothing that could be newer
+        elif mark and beginning.startswith(mark) and rules.last is not None:
+            # The last value is the one that is there. What else is under way may not be.
+            forget(rules.memory, key, False)
+            overtake(rules.last, key)
+        else:
+            rules.unstorable.pop(full_key, None)
+            self._forget(rules, key)
+
+    def _forget(self, rules: Rules, key: str) -> None:
+        for memory in rules.memories:
+            memory.delete(key)
+
+    def _forget_reads(self, rules: Rules, key: str) -> None:
+        for memory in rules.memories:
+            forget(memory, key, True)
 
     def forget_all(self, members: Iterable[Rules]) -> None:
         """Forget all that these caches have."""
@@ -182,21 +215,28 @@ class Coherence:
 
     # ---------------------------------------------------------------------- telling
 
-    def news(self, prefix: bytes, change: list[str] | Glob[Any], key: bytes | None) -> list[Command]:
+    def news(self, prefix: bytes, change: list[str] | Glob[Any], key: bytes | None) -> Command:
         """What tells others of a change."""
-        if self.mode != "pubsub":
-            return []
         message = encode(self.origin, next(self._numbers), change)
-        return [publish(channel_of(self.database, prefix), message, key)]
-
-    def count_told(self, replies: list[Any]) -> None:
-        """Count what was published."""
-        failed = sum(isinstance(reply, Exception) for reply in replies)
-        self.counters.add("published", len(replies) - failed)
-        self.counters.add("publish_failures", failed)
+        return publish(channel_of(self.database, prefix), message, key)
 
     # ---------------------------------------------------------------------- telling of it
 
     def stats(self, state: Literal["up", "suspended", "down", "closed"]) -> CoherenceStats:
         """Return what was counted."""
         return CoherenceStats(self.mode, state, lag=self.lag, **self.counters.as_dict())
+
+
+def _name_of(rules: Rules, full_key: bytes) -> str:
+    return full_key[len(rules.prefix) :].decode("utf-8", "surrogatepass")
+
+
+def _last_mark(rules: Rules, full_key: bytes) -> bytes:
+    """What the last value of a key begins with in Redis, if it has anything of its own."""
+    if rules.last is None:
+        return b""
+    try:
+        last = rules.last.peek(_name_of(rules, full_key))
+    except UnicodeDecodeError:
+        return b""
+    return b"" if last is None else last.mark

@@ -91,7 +91,6 @@ class Conversation:
     """All that is known of, and connected to, the servers of one address."""
 
     def __init__(self, address: Address, kit: Kit, limit: int) -> None:
-        self.clustered = address.kind == "cluster"
         self._address = address
         self._kit = kit
         self._limit = limit
@@ -132,7 +131,7 @@ class Conversation:
         """All servers that hold keys, each once; `afresh`: whatever is known of them."""
         if self._closed:
             raise RedisUnavailable("the link is closed")
-        if not self.clustered:
+        if not self._address.clustered:
             if afresh and self._sentinels:
                 self._home = None
             return [(self._home or await self._locate(deadline)).node]
@@ -223,7 +222,7 @@ class Conversation:
 
     def _blame(self, connections: Connections) -> None:
         """A server failed: the next call finds out first where to go, if there is a choice."""
-        if self.clustered:
+        if self._address.clustered:
             self._down[connections.node] = time.monotonic() + PENALTY
             self._stale = True
         elif self._sentinels and self._home is connections:
@@ -290,7 +289,7 @@ class Conversation:
             raise error
         errand.repairs += 1
         try:
-            if self.clustered:
+            if self._address.clustered:
                 await self._refresh(errand.deadline, TROUBLE)
                 if any(self._node_for(errand.commands[place].key) == connections.node for place in parcel.places):
                     raise error
@@ -308,13 +307,13 @@ class Conversation:
 
     async def _parcels(self, errand: Errand) -> list[Parcel]:
         """Sort what is to be asked by node, in the one order in which everybody borrows connections."""
-        if self.clustered and (self._topology is None or self._stale):
+        if self._address.clustered and (self._topology is None or self._stale):
             await self._refresh_if_possible(errand.deadline)
         sorted_places: dict[tuple[Node, bool], list[int]] = {}
         home = None
         for place, node, asking in errand.todo:
             if node is None:
-                if self.clustered:
+                if self._address.clustered:
                     node = self._node_for(errand.commands[place].key)
                 else:
                     home = home or self._home or await self._locate(errand.deadline)
@@ -370,8 +369,8 @@ class Conversation:
         return False
 
     async def _moved(self, error: AskError, asked: Node, deadline: float) -> None:
-        if not self.clustered:  # what was taken for a single server is a cluster's node
-            self.clustered = True
+        if not self._address.clustered:  # what was taken for a single server is a cluster's node
+            self._address.clustered = True
             self._home = None
         if self._topology is not None:
             self._topology.slots[error.slot_id] = target(error, asked, self._address.remap)

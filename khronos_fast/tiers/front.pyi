@@ -12,7 +12,8 @@ _TTL: TypeAlias = float | timedelta | EllipsisType | None
 class Last:
     value: Any
     fresh_until: float
-    def __init__(self, value: Any, fresh_until: float, delta: float, beta: float) -> None: ...
+    mark: bytes
+    def __init__(self, value: Any, fresh_until: float, delta: float, beta: float, mark: bytes) -> None: ...
     def is_over(self) -> bool: ...
 
 class Front:

@@ -27,15 +27,17 @@ cdef double LARGEST_LOT = 36.75
 
 @cython.final
 cdef class Last:
-    """The last value of a key, until when it is good, and how long its load took."""
+    """The last value of a key, until when it is good, how long its load took, and what it begins with in Redis."""
 
     cdef readonly object value
+    cdef readonly bytes mark
     cdef readonly double fresh_until
     cdef double slope
     cdef double zone            # before then no lot makes it due
 
-    def __init__(self, value, double fresh_until, double delta, double beta):
+    def __init__(self, value, double fresh_until, double delta, double beta, bytes mark):
         self.value = value
+        self.mark = mark
         self.fresh_until = fresh_until
         self.slope = delta * beta
         self.zone = fresh_until - self.slope * LARGEST_LOT

@@ -8,6 +8,7 @@ threads, so its caches ask Redis instead of memory until one of them has started
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import selectors
@@ -144,13 +145,14 @@ class Listener:
         """
         self.coherence.lose(rules)
         rules.tracks = self.coherence.mode == "tracking"
-        if rules.tracks:
-            self._check_overlap(rules)
-        with self._changed:
-            self._refusal = self._lost = None
-            self._retry = 0.0
-            self._members.add(rules)
-            self.prefixes.add(rules.prefix)
+        with _joining:
+            if rules.tracks:
+                self._check_overlap(rules)
+            with self._changed:
+                self._refusal = self._lost = None
+                self._retry = 0.0
+                self._members.add(rules)
+                self.prefixes.add(rules.prefix)
         try:
             error = self._wait_for(rules, patient=patient) or (self._try_to_tell(rules) if rules.hears else None)
             if error is not None:
@@ -176,8 +178,10 @@ class Listener:
 
     def _try_to_tell(self, rules: Rules) -> Exception | None:
         """What Redis has against being told of a change."""
+        if rules.tracks:
+            return None
         try:
-            replies = self._link.ask(self.coherence.news(rules.prefix, [], None))
+            replies = self._link.ask([self.coherence.news(rules.prefix, [], None)])
         except RedisUnavailable:
             return None  # away in this moment; it is no reason not to begin
         return next((reply for reply in replies if isinstance(reply, Exception)), None)
@@ -283,6 +287,7 @@ class Listener:
             self._is_new = False
             for rules in members:
                 self.coherence.lose(rules)
+        self.coherence.look_again(members)
         prefixes = {rules.prefix for rules in members}
         for link in list(ears.links.values()):
             self._attend(ears, link, prefixes)
@@ -298,9 +303,9 @@ class Listener:
     def _attend(self, ears: Ears, link: Subscription, prefixes: set[bytes]) -> None:
         """Hear what a server says, and ask it for signs of life."""
         try:
-            for push in link.read():
-                self._heard(push.parts)
-            self.coherence.lag = link.lag
+            self._hear([push.parts for push in link.read()], link.node)
+            if link.lag is not None:
+                self.coherence.lag = link.lag
             silent_since = link.oldest_unanswered
             if silent_since is not None and now() - silent_since > SILENCE:
                 raise RedisUnavailable(f"{link.node} has been silent for {SILENCE:g} s")
@@ -310,17 +315,18 @@ class Listener:
             ears.drop(link)
             self._failed(error)
 
-    def _heard(self, parts: list[Any]) -> None:
-        kind = bytes(parts[0])
+    def _hear(self, pushes: list[list[Any]], node: Node) -> None:
+        """Do what a server's messages say; those that name keys together, as each may cost a round trip."""
         with self._changed:
             members = list(self._members)
-        if kind == b"message":
-            database = self.coherence.database
-            self.coherence.announced(
-                [each for each in members if channel_of(database, each.prefix) == parts[1]], parts[2]
-            )
-        elif kind == b"invalidate":
-            self.coherence.changed(members, parts[1])
+        for kind, messages in itertools.groupby(pushes, lambda parts: bytes(parts[0])):
+            if kind == b"message":
+                for _, channel, message in messages:
+                    meant = [each for each in members if channel_of(self.coherence.database, each.prefix) == channel]
+                    self.coherence.announced(meant, message, node)
+            elif kind == b"invalidate":
+                told = [keys for _, keys in messages]
+                self.coherence.changed(members, None if None in told else list(itertools.chain(*told)))
 
     def _meet(self, ears: Ears, prefixes: set[bytes]) -> None:
         """Connect to those servers that are to be heard and are not."""
@@ -365,13 +371,12 @@ class Listener:
                 regained += rules.has_heard
                 self.coherence.regain(rules, proof)
                 rules.has_heard = news = True
-                if rules not in self._members:  # it has left meanwhile
-                    self.leave(rules)
             elif not hears and rules.hears:
                 lost += 1
                 self.coherence.lose(rules)
         if complete:
             self.coherence.trust(members, proof)
+            self._let_go(members)
         if lost:
             logger.warning(
                 "changes by other processes can't be heard from Redis at %s (%s); until they can be, entries live in "
@@ -388,12 +393,25 @@ class Listener:
                 self._pause = SHORTEST_PAUSE
                 self._changed.notify_all()
 
-    def _verify(self, keys: list[bytes]) -> dict[bytes, bytes]:
+    def _let_go(self, members: list[Rules]) -> None:
+        """Those that have left meanwhile have no deadline."""
+        for rules in members:
+            if rules not in self._members:
+                self.leave(rules)
+
+    def _verify(self, keys: list[bytes]) -> dict[bytes, bytes] | None:
         asked = [Command(key, (b"GETRANGE", key, 0, TOKEN_SIZE - 1), bytes) for key in keys]
         try:
-            return dict(zip(keys, self._link.ask(asked), strict=True))
+            replies = self._link.ask(asked)
         except RedisUnavailable:
-            return {}
+            return None
+        return {key: reply if isinstance(reply, bytes) else b"" for key, reply in zip(keys, replies, strict=True)}
+
+    def ended(self, ears: Ears) -> None:
+        """The thread is no more; should it not have ended by itself, the next call starts another one."""
+        with self._changed:
+            if self._ears is ears:
+                self._thread = self._ears = None
 
     def gone_wrong(self, ears: Ears) -> None:
         """Something has happened that was not foreseen: begin anew."""
@@ -414,13 +432,19 @@ class Listener:
         self.coherence.begin_anew()
         for rules in list(self._members):
             rules.hears = False
+            rules.after_fork()
             trust(rules.memory, 0)
 
 
 _listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
+# Of two caches that join at a time, one sees the other. Inside, nothing but looking and adding. Reentrant, as a
+# finalizer or a signal handler may make a cache, too.
+_joining = threading.RLock()
 
 
 def _after_fork() -> None:
+    global _joining
+    _joining = threading.RLock()
     for listener in list(_listeners):
         listener.after_fork()
 
@@ -447,3 +471,6 @@ def _listen(reference: weakref.ref[Listener], ears: Ears) -> None:
             del listener
     finally:
         ears.close()
+        listener = reference()
+        if listener is not None:
+            listener.ended(ears)

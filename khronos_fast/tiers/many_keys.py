@@ -6,10 +6,11 @@ from contextlib import ExitStack
 from typing import Any
 
 from khronos_fast.tiers import commands
+from khronos_fast.tiers.announcements import change
 from khronos_fast.tiers.errors import RedisUnavailable
 from khronos_fast.tiers.one_key import accept, serve_last
 from khronos_fast.tiers.rules import Known, Rules, now
-from khronos_fast.tiers.steps import Ask, Plan
+from khronos_fast.tiers.steps import Plan
 from khronos_fast.tiers.writes import batches
 
 
@@ -48,18 +49,19 @@ def _ask_for(rules: Rules, full_keys: dict[str, bytes]) -> Plan[dict[str, Known 
     wanted = list(full_keys.values())
     tickets = [(key, rules.tier.covers(key)) for key in wanted]
     first = [(key, ticket) for key, ticket in tickets if ticket is not None]
+    deleted = {name: key for name, key in full_keys.items() if key in dict(first)} if first else {}
+    at_once = not rules.tier.clustered
     since = now()
     try:
-        replies: list[Any] = yield Ask(
-            [commands.unlink(key) for key, _ in first] + commands.read_many(wanted, at_once=not rules.tier.clustered)
-        )
+        asked = [commands.unlink(key) for key, _ in first] + commands.read_many(wanted, at_once=at_once)
+        replies = yield from change(rules, asked, deleted)
         for (key, ticket), reply in zip(first, replies, strict=False):
             if isinstance(reply, Exception):
                 raise RedisUnavailable(f"Redis does not delete: {reply}")
             rules.tier.deleted(key, ticket)
         replies = replies[len(first) :]
         values = replies[: -len(wanted)]
-        if not rules.tier.clustered:
+        if at_once:
             # MGET takes what is no string for nothing; and Redis may refuse all of it.
             values = values[0] if isinstance(values[0], list) else values * len(wanted)
         if len(values) != len(wanted):

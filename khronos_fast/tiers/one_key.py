@@ -10,12 +10,15 @@ for that one's value; "Scaling Memcache at Facebook" (Nishtala et al., NSDI 2013
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any
 
 from khronos_fast.tiers import commands
 from khronos_fast.tiers.announcements import change
 from khronos_fast.tiers.claims import NOT_ASKED, Claim, claim
+from khronos_fast.tiers.coherence import DEAF_TTL
 from khronos_fast.tiers.errors import CodecError, RedisUnavailable
+from khronos_fast.tiers.payload import mark_of
 from khronos_fast.tiers.rules import Known, Rules, now
 from khronos_fast.tiers.steps import Ask, Failed, Later, Load, Outcome, Plan, Request
 
@@ -32,10 +35,12 @@ def load(rules: Rules, request: Request, forced: bool, later: list[Later]) -> Pl
     """
     flight = rules.begin_last(request.key, writes=forced)
     known = None
+    full_key = rules.full_key(request.key)
+    rules.begin_tokens(full_key)
     try:
         known = yield from _find_or_load(rules, request, forced, later)
     finally:
-        rules.forget_tokens(rules.full_key(request.key))
+        rules.end_tokens(full_key)
         rules.end_last(flight, known if isinstance(known, Known) else None)
     return rules.loaded(known, request.memory_ttl) if isinstance(known, Known) else known
 
@@ -76,7 +81,9 @@ def _load_and_fill(rules: Rules, request: Request, mine: Claim, forced: bool) ->
         return stale
     since = now()
     fresh = float("inf") if request.ttl is None else request.ttl
-    known = Known(outcome.value, since, fresh, since - started)
+    # What Redis does not have, it can't tell the end of.
+    life = DEAF_TTL if rules.tracks else math.inf
+    known = Known(outcome.value, since, fresh, since - started, memory_life=life)
     if rules.tier is None:
         return known
     return (yield from _fill(rules, request, mine, known, forced))
@@ -88,7 +95,7 @@ def _last_value(rules: Rules, key: str, mine: Claim) -> Known | None:
     # What this process knows is never older than what Redis has, as its own writes go to both and others' are heard of;
     # unless they are not.
     last = rules.last_of(key)
-    if last is not None and (rules.hears or mine.behind is None):
+    if last is not None and (rules.is_in_step or mine.behind is None):
         return Known(last.value, now(), kept=False)
     return None if mine.behind is None else mine.behind._replace(kept=False)
 
@@ -97,6 +104,7 @@ def _fill(rules: Rules, request: Request, mine: Claim, known: Known, forced: boo
     """Have Redis hold what was loaded, if it still may; and tell whether memory may."""
     key = rules.full_key(request.key)
     filled: Any = None
+    raw = b""
     if mine.fence is not None:
         try:
             raw = rules.encode(known.value, known.delta)
@@ -112,10 +120,11 @@ def _fill(rules: Rules, request: Request, mine: Claim, known: Known, forced: boo
             yield from _let_go(rules, request.key, mine)
         except RedisUnavailable:
             pass
-        except GeneratorExit:
-            raise
-        except BaseException:
-            yield from _let_go(rules, request.key, mine)
+        except BaseException as error:
+            if forced:
+                rules.drop(request.key)  # it may have been replaced
+            if not isinstance(error, GeneratorExit):
+                yield from _let_go(rules, request.key, mine)
             raise
     if forced:
         rules.drop_elsewhere(request.key)
@@ -126,8 +135,11 @@ def _fill(rules: Rules, request: Request, mine: Claim, known: Known, forced: boo
         return known._replace(kept=False)
     if forced and filled != commands.TAKEN:
         rules.could_not_delete([key])  # what this was to replace is not to come back
-    # Where Redis tells of this very change, too, memory could not keep it.
-    return known._replace(kept=False) if rules.tracks and filled == commands.TAKEN else known
+    if rules.tracks and filled == commands.TAKEN:
+        # Redis tells of this very change, too, so memory could not keep it.
+        rules.drop_read(request.key)
+        return known._replace(memory_life=0.0, mark=mark_of(raw))
+    return known
 
 
 def _count_load(rules: Rules, started: float, *, failed: bool = False) -> None:

@@ -36,7 +36,7 @@ def invalidate(rules: Rules, pattern: Glob[Any]) -> Plan[int]:
     told = False
     try:
         deleted = yield from delete_matching(full_pattern, clustered=rules.tier.clustered)
-        yield from tell(rules, pattern)
+        yield from tell(rules.tier, rules.news(pattern, None))
         told = True
     except RedisUnavailable:
         pass

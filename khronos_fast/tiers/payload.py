@@ -72,6 +72,11 @@ def pack(payload: bytes, stale: float, delta: float) -> bytes:
     return new_header(stale, delta) + payload
 
 
+def mark_of(raw: bytes) -> bytes:
+    """Return what this begins with and nothing else does; nothing, if it is bare."""
+    return raw[:_NONCE_END] if raw.startswith(_ENVELOPE) else b""
+
+
 def new_header(stale: float, delta: float) -> bytes:
     """Make the beginning of an envelope, as no other write has it."""
     return _HEADER.pack(_ENVELOPE, os.urandom(8), max(round(stale * 1e3), 0), round(delta * 1e6))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from khronos_fast._core.glob import Glob
+from khronos_fast.tiers.announcements import tell
 from khronos_fast.tiers.breaker import PAUSE, Breaker
 from khronos_fast.tiers.commands import unlink
 from khronos_fast.tiers.errors import Exhausted, NotAsked, RedisUnavailable
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from khronos_fast.tiers.coherence import Mode
+    from khronos_fast.tiers.command import Command
     from khronos_fast.tiers.rules import Rules
 
 logger = logging.getLogger("khronos_fast.tiers")
@@ -116,7 +118,7 @@ class RedisTier:
     @property
     def clustered(self) -> bool:
         """Whether there are many servers, each with a part of the keys."""
-        return self._link.clustered
+        return self.address.clustered
 
     def call(self, step: Any) -> Any:
         """Do what a plan asks of Redis. Raises RedisUnavailable."""
@@ -213,12 +215,28 @@ class RedisTier:
 
     def hear(self, rules: Rules, mode: Mode) -> None:
         """Have a cache hear of other processes' changes. Raises ValueError, RedisUnavailable."""
+        if self._closed:
+            raise RedisUnavailable(f"{self!r} has been closed; make another one")
         with self._lock:
             listener = self._listeners.get(mode)
             if listener is None:
                 listener = self._listeners[mode] = Listener(self.address, self._link, mode)
         listener.join(rules, patient=self._patient)
         rules.listener = listener
+
+    def news(self, prefix: bytes, change: list[str] | Glob[Any], key: bytes | None) -> list[Command]:
+        """Return what tells other processes of a change in a namespace, if a cache of this tier has them told."""
+        listener = self._listeners.get("pubsub")
+        if listener is None or prefix not in listener.prefixes:
+            return []
+        return [listener.coherence.news(prefix, change, key)]
+
+    def count_told(self, told: int, failed: int) -> None:
+        """Count what was told, and what Redis has refused."""
+        listener = self._listeners.get("pubsub")
+        if listener is not None:
+            listener.coherence.counters.add("published", told)
+            listener.coherence.counters.add("publish_failures", failed)
 
     # ---------------------------------------------------------------------- what is still to be deleted
 
@@ -329,20 +347,21 @@ class RedisTier:
 
     def _tell(self, full_keys: list[bytes]) -> Plan[None]:
         """Tell other processes of keys that have been deleted late."""
-        listener = self._listeners.get("pubsub")
-        for prefix in () if listener is None else listener.prefixes:
+        for prefix in self._told_namespaces():
             mine = [key for key in full_keys if key.startswith(prefix)]
-            if listener is not None and mine:
+            if mine:
                 names = [key[len(prefix) :].decode("utf-8", "surrogatepass") for key in mine]
-                listener.coherence.count_told((yield Ask(listener.coherence.news(prefix, names, mine[0]))))
+                yield from tell(self, self.news(prefix, names, mine[0]))
 
     def _tell_of_pattern(self, full_pattern: bytes) -> Plan[None]:
-        listener = self._listeners.get("pubsub")
-        for prefix in () if listener is None else listener.prefixes:
+        for prefix in self._told_namespaces():
             literal = Glob.escape(prefix)
-            if listener is not None and full_pattern.startswith(literal):
-                pattern = Glob(full_pattern[len(literal) :])
-                listener.coherence.count_told((yield Ask(listener.coherence.news(prefix, pattern, None))))
+            if full_pattern.startswith(literal):
+                yield from tell(self, self.news(prefix, Glob(full_pattern[len(literal) :]), None))
+
+    def _told_namespaces(self) -> list[bytes]:
+        listener = self._listeners.get("pubsub")
+        return [] if listener is None else list(listener.prefixes)
 
     # ---------------------------------------------------------------------- for its owner
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import random
+import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from khronos_fast._core.loads import Loaded, begin, end
 from khronos_fast._core.memory import MemoryCache
+from khronos_fast._core.trust import forget
+from khronos_fast.tiers.announcements import change
 from khronos_fast.tiers.coherence import DEAF_TTL
 from khronos_fast.tiers.commands import unlink
 from khronos_fast.tiers.errors import CodecError, RedisUnavailable
@@ -44,7 +47,11 @@ class Known(NamedTuple):
     delta: float = 0.0
     """Seconds that its load took."""
     kept: bool = True
-    """Whether memory keeps it."""
+    """Whether it is kept here at all."""
+    memory_life: float = math.inf
+    """Seconds from then on that memory may have it at most."""
+    mark: bytes = b""
+    """What it begins with in Redis, if nothing else does so."""
 
 
 class Rules:
@@ -71,13 +78,19 @@ class Rules:
         """Whether it did so before."""
         self.tracks = False
         """Whether Redis tells of all changes, one's own too: then memory is filled by what was read there only."""
-        self.tokens: dict[bytes, set[bytes]] = {}
-        """What loads under way may have left in Redis."""
         self.unstorable: dict[bytes, None] = {}
         """Keys whose values are in memory only, so that there is nothing in Redis which could change."""
+        self.after_fork()
         self._warned = False
         if tier is not None:
             tier.join(self)
+
+    def after_fork(self) -> None:
+        """No load of the parent's goes on, and nobody holds the lock."""
+        # How many loads of a key are under way, and their tokens. The lock protects that; inside, nothing but what is
+        # seen here. Reentrant, as a signal handler may come by.
+        self._tokens: dict[bytes, tuple[int, frozenset[bytes]]] = {}
+        self._tokens_lock = threading.RLock()
 
     @property
     def memories(self) -> list[MemoryCache[str, Any]]:
@@ -92,11 +105,14 @@ class Rules:
 
     def begin(self, key: str, *, writes: bool = False) -> list[Any]:
         """Begin to read or to write the value of a key."""
-        return [begin(each, key, writes) for each in self.memories]
+        flights = [begin(self.memory, key, writes)]
+        if self.last is not None:
+            flights.append(begin(self.last, key, writes, loads=writes))
+        return flights
 
     def begin_last(self, key: str, *, writes: bool) -> Any:
         """Begin to load a value whose flight in memory somebody else has."""
-        return None if self.last is None else begin(self.last, key, writes)
+        return None if self.last is None else begin(self.last, key, writes, loads=True)
 
     def end(self, flights: list[Any], known: Known | None, memory_ttl: float | None) -> bool:
         """Store what it has come to; False if that was overtaken."""
@@ -114,13 +130,15 @@ class Rules:
     def loaded(self, known: Known, memory_ttl: float | None) -> Loaded:
         """Say for how long memory keeps it: never longer than Redis does, nor long while others can't be heard."""
         age = now() - known.since
-        seconds = known.fresh - age if memory_ttl is None else min(memory_ttl, known.fresh - age)
+        seconds = min(known.fresh, known.memory_life) - age
+        if memory_ttl is not None:
+            seconds = min(seconds, memory_ttl)
         if not self.hears:
             seconds = min(seconds, DEAF_TTL - age)
         return Loaded(known.value, None if seconds == math.inf else seconds, known.kept and not self.closed)
 
     def _loaded_last(self, known: Known) -> Loaded:
-        last = Last(known.value, known.since + known.fresh, known.delta, self.settings.beta or 0.0)
+        last = Last(known.value, known.since + known.fresh, known.delta, self.settings.beta or 0.0, known.mark)
         seconds = known.fresh + (self.settings.stale_ttl or 0.0) - (now() - known.since)
         return Loaded(last, None if seconds == math.inf else seconds, known.kept and not self.closed)
 
@@ -129,6 +147,10 @@ class Rules:
         self.drop_elsewhere(key)
         found = [memory.delete(key) for memory in self.memories]
         return any(found)
+
+    def drop_read(self, key: str) -> None:
+        """Have memory hold nothing that was read, and no read under way bring it back; loads may."""
+        forget(self.memory, key, True)
 
     def drop_elsewhere(self, key: str) -> None:
         """Have the other caches of this namespace, which share the tier, forget it."""
@@ -159,22 +181,39 @@ class Rules:
 
     def news(self, change: list[str] | Glob[Any], key: bytes | None) -> list[Command]:
         """Return what tells other processes of a change, if they are to be told."""
-        return [] if self.listener is None else self.listener.coherence.news(self.prefix, change, key)
+        return [] if self.tier is None else self.tier.news(self.prefix, change, key)
 
-    def count_told(self, replies: list[Any]) -> None:
-        """Count what they were told."""
-        if self.listener is not None:
-            self.listener.coherence.count_told(replies)
+    @property
+    def is_in_step(self) -> bool:
+        """Whether others' changes are heard now, or not wanted."""
+        return self.hears and (self.listener is None or self.listener.coherence.is_trusted)
+
+    def begin_tokens(self, key: bytes) -> None:
+        """A load begins, which may leave something in Redis."""
+        if self.tracks:
+            with self._tokens_lock:
+                loads, tokens = self._tokens.get(key, (0, frozenset()))
+                self._tokens[key] = loads + 1, tokens
 
     def note_token(self, key: bytes, token: bytes) -> None:
-        """Note what a load may leave in Redis, to be told from what others do there."""
+        """Note what it may be, to be told from what others do there."""
         if self.tracks:
-            self.tokens.setdefault(key, set()).add(token)
+            with self._tokens_lock:
+                if token and key in self._tokens:
+                    loads, tokens = self._tokens[key]
+                    self._tokens[key] = loads, tokens | {token}
 
-    def forget_tokens(self, key: bytes) -> None:
+    def end_tokens(self, key: bytes) -> None:
         """The load is over."""
         if self.tracks:
-            self.tokens.pop(key, None)
+            with self._tokens_lock:
+                loads, tokens = self._tokens.pop(key, (1, frozenset()))
+                if loads > 1:
+                    self._tokens[key] = loads - 1, tokens
+
+    def tokens_of(self, key: bytes) -> frozenset[bytes]:
+        """What loads under way may have left in Redis."""
+        return self._tokens[key][1] if key in self._tokens else frozenset()
 
     def note_unstorable(self, key: bytes) -> None:
         """The value of a key is in memory only."""
@@ -192,7 +231,8 @@ class Rules:
         if ticket is None:
             replies: list[Any] = yield Ask(commands)
             return replies
-        replies = yield Ask([unlink(key), *commands])
+        name = key[len(self.prefix) :].decode("utf-8", "surrogatepass")
+        replies = yield from change(self, [unlink(key), *commands], {name: key})
         if isinstance(replies[0], Exception):
             raise RedisUnavailable(f"Redis does not delete: {replies[0]}")
         self.tier.deleted(key, ticket)
@@ -235,7 +275,9 @@ class Rules:
             raise RedisUnavailable(f"Redis does not tell for how long an entry lives: {pttl}")
         remaining = math.inf if pttl == -1 else max(pttl, 0) / 1e3
         fresh = 0.0 if entry.is_token else remaining - entry.stale
-        return entry, Known(value, since, fresh, entry.delta)
+        # A token's mark is not the value's.
+        mark = entry.fence.mark if entry.header else b""
+        return entry, Known(value, since, fresh, entry.delta, mark=mark)
 
     def is_early(self, known: Known) -> bool:
         """Whether to load it anew before its time is over (XFetch).

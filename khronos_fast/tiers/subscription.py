@@ -2,7 +2,9 @@
 
 Questions for a sign of life are sent without waiting for the answers to those before. Everything that a server sends
 over a connection comes in the order in which it happened there; so an answer says that what had been said before the
-question reached the server has been heard, and which namespaces had been asked for by then.
+question reached the server has been heard, and which namespaces had been asked for by then. With tracking, Redis tells
+of changes a moment later, at the end of the turn in which it answers both who has made them and the question. So it may
+tell of a change after the answer; but nobody has been told that the change was made before the answer had left.
 
 As a question serves what says most: on a single server PING, where Sentinels decide ROLE, on a cluster CLUSTER SLOTS.
 """
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from khronos_fast.tiers.coherence import channel_of
+from khronos_fast.tiers.coherence import channel_of, now
 from khronos_fast.tiers.connections import run
 from khronos_fast.tiers.conversation import CLUSTER_SLOTS
 from khronos_fast.tiers.errors import RedisUnavailable
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 MOST_AT_ONCE = 500
 """Messages that are read before they are acted on."""
 CLIENT_NAME = "khronos_fast-coherence"
-now = time.monotonic
 
 
 class Refused(RedisUnavailable):
@@ -78,11 +79,11 @@ class Subscription:
         self._asked: frozenset[bytes] = frozenset()
         self._questions: deque[_Question] = deque()
         self._seconds = seconds
-        deadline = now() + seconds
-        self._channel = open_channel(address, node, deadline, CLIENT_NAME)
+        self._channel = open_channel(address, node, time.monotonic() + seconds, CLIENT_NAME)
         self.socket = self._channel.socket
         # A cluster may be known by one server's address only.
-        self._clustered = self._channel.greeting.get(b"mode") == b"cluster"
+        if self._channel.greeting.get(b"mode") == b"cluster":
+            address.clustered = True
         self._channel.hear(Push)
 
     def cover(self, prefixes: set[bytes]) -> bool:
@@ -92,6 +93,8 @@ class Subscription:
         if self._mode == "pubsub":
             for command, changed in ((b"SUBSCRIBE", new), (b"UNSUBSCRIBE", old)):
                 if changed:
+                    # An answer that comes from now on is to say that it is so again.
+                    self.confirmed -= old
                     self._send(pack((command, *(channel_of(self._database, each) for each in changed))))
         elif new:
             # Namespaces can be added to only: what is not wanted any more goes on, unless it is in the way.
@@ -104,7 +107,7 @@ class Subscription:
 
     def ask(self) -> None:
         """Ask for a sign of life."""
-        data = CLUSTER_SLOTS if self._clustered else ROLE if self._address.sentinels else pack(PING.args)
+        data = CLUSTER_SLOTS if self._address.clustered else ROLE if self._address.sentinels else pack(PING.args)
         self._questions.append(_Question(now(), self._asked))
         self._send(data)
 
@@ -144,7 +147,7 @@ class Subscription:
         if not self._questions:
             raise RedisUnavailable(f"{self.node} answers what it was not asked")
         question = self._questions.popleft()
-        if self._clustered:
+        if self._address.clustered:
             self.topology = read_topology(reply, self.node, self._address.remap)
         elif self._address.sentinels:
             if not isinstance(reply, list) or reply[:1] != [b"master"]:
@@ -153,10 +156,10 @@ class Subscription:
             raise RedisUnavailable(f"{self.node} does not answer a PING with PONG")
         self.proof = question.sent
         self.lag = now() - question.sent
-        self.confirmed = question.prefixes
+        self.confirmed = question.prefixes & self._asked
 
     def _send(self, data: bytes) -> None:
-        run(self._channel.send(data, now() + self._seconds))
+        run(self._channel.send(data, time.monotonic() + self._seconds))
 
     def close(self) -> None:
         """Close it at once."""

@@ -38,7 +38,8 @@ class TieredCache(Face, BlockingFront):
     After `set`, `delete` or `invalidate` has returned, this process never serves the older value, whatever was under
     way in this or another process, and whatever Redis was not reached for meanwhile. What other processes have in
     memory they keep for `memory_ttl`, or, with `coherence`, until they hear of it, which takes a millisecond or so and
-    never more than a second; caches of one process that share a `RedisTier` and a namespace forget together.
+    never more than a second from when Redis has been told; caches of one process that share a `RedisTier` and a
+    namespace forget together.
 
     Args:
         memory: the most entries in memory; or a `MemoryCache`, which from then on belongs to this cache (its own ttl
@@ -54,10 +55,10 @@ class TieredCache(Face, BlockingFront):
             None: it is not.
         lease: the most seconds to wait for another process that is loading the same key; None: all of them load.
         loader_timeout: the most seconds to wait for another thread's load of the same key.
-        coherence: "pubsub": hear of what other processes change with this package; "tracking": of all changes in the
-            namespace, which Redis itself tells; None: of none. While others can't be heard, an entry lives in memory
-            for a second at most. With "tracking" memory is filled by what was read from Redis only, so after a write or
-            a load the next read is a round trip.
+        coherence: "pubsub": hear of what other processes change with this package and this setting; "tracking": of all
+            changes in the namespace, which Redis itself tells; None: of none. While others can't be heard, an entry
+            lives in memory for a second at most. With "tracking" memory is filled by what was read from Redis, so after
+            a write or a load the next read is a round trip; what is in memory only lives there for a second, too.
         codec: "json"; "pickle", with a signing key; or an object with `encode` and `decode`.
         signing_key: bytes with which pickles are signed.
         name: what logs and metrics call it.

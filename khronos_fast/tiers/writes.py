@@ -6,14 +6,16 @@ or not, and what is there now may be older than what memory has.
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
 from khronos_fast.tiers import commands
 from khronos_fast.tiers.announcements import change
+from khronos_fast.tiers.coherence import DEAF_TTL
 from khronos_fast.tiers.errors import Exhausted, NotAsked, RedisUnavailable
-from khronos_fast.tiers.payload import unpack
+from khronos_fast.tiers.payload import mark_of, unpack
 from khronos_fast.tiers.rules import Known, Rules, now
 from khronos_fast.tiers.steps import Plan
 
@@ -50,18 +52,22 @@ def _write(
 ) -> Plan[None]:
     since = now()
     flights = {key: rules.begin(key, writes=True) for key in values}
-    written = False
+    written: bool | None = None
+    for full_key, raw in raws.items():
+        rules.begin_tokens(full_key)
+        rules.note_token(full_key, mark_of(raw))
     try:
-        if raws:
-            yield from _write_to_redis(rules, raws, rules.life_ms(ttl))
-        written = True
+        written = bool(raws) and (yield from _write_to_redis(rules, raws, rules.life_ms(ttl)))
     finally:
-        fresh = float("inf") if ttl is None else ttl
+        fresh = math.inf if ttl is None else ttl
+        # Where Redis tells of this very change, too, memory could not keep it; and what it does not have, not for long.
+        life = math.inf if not rules.tracks else 0.0 if written else DEAF_TTL
         with ExitStack() as stack:  # each, whatever a weigher raises for another
-            for key, value in values.items():
-                stack.callback(
-                    _end, rules, key, flights[key], Known(value, since, fresh) if written else None, memory_ttl
-                )
+            for (key, value), raw in zip(values.items(), raws.values() or repeat(b""), strict=False):
+                known = Known(value, since, fresh, memory_life=life, mark=mark_of(raw))
+                stack.callback(_end, rules, key, flights[key], None if written is None else known, memory_ttl)
+            for full_key in raws:
+                stack.callback(rules.end_tokens, full_key)
 
 
 def _end(rules: Rules, key: str, flights: list[Any], known: Known | None, memory_ttl: float | None) -> None:
@@ -70,12 +76,15 @@ def _end(rules: Rules, key: str, flights: list[Any], known: Known | None, memory
     try:
         kept = rules.end(flights, known, memory_ttl)
     finally:
-        if not kept:
+        if not kept and rules.tracks and known is not None and not known.memory_life:
+            rules.drop_read(key)  # Redis tells who comes last
+        elif not kept:
             # Another one writes or deletes it at the same time, and who comes last in Redis nobody knows.
             rules.drop(key)
 
 
-def _write_to_redis(rules: Rules, raws: dict[bytes, bytes], life_ms: int | None) -> Plan[None]:
+def _write_to_redis(rules: Rules, raws: dict[bytes, bytes], life_ms: int | None) -> Plan[bool]:
+    """Whether it has answered."""
     assert rules.tier is not None
     tickets = [(key, rules.tier.covers(key)) for key in raws]
     replies: list[Any] | None = None
@@ -91,13 +100,14 @@ def _write_to_redis(rules: Rules, raws: dict[bytes, bytes], life_ms: int | None)
         if replies is None:
             rules.tier.remember(list(raws), rules.prefix, in_doubt=in_doubt)
     if replies is None:
-        return
+        return False
     refused = [key for key, reply in zip(raws, replies, strict=True) if isinstance(reply, Exception)]
     if refused:
         rules.could_not_delete(refused)
     for key, ticket in tickets:
         if ticket is not None and key not in refused:
             rules.tier.deleted(key, ticket)
+    return True
 
 
 def delete(rules: Rules, keys: list[str]) -> Plan[int]:

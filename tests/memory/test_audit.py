@@ -52,7 +52,7 @@ def step(cache, clock, rng, keys):
                 cache.popitem()
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings.default.max_examples // 4)
 @given(
     seed=st.integers(0, 2**32),
     maxsize=st.sampled_from([1, 2, 7, 8, 9, 100, 1000, 5000]),

@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 from khronos_fast import MemoryCache
 from khronos_fast._core.audit import audit
 from khronos_fast._core.loads import Loaded, begin, end, load_in_thread
-from khronos_fast._core.trust import forget, trust
+from khronos_fast._core.trust import forget, moment, overtake
+from khronos_fast._core.trust import trust as trust_until
 
 LONG = 3600
+
+
+def trust(cache, seconds):
+    trust_until(cache, None if seconds is None else moment() + seconds)
 
 
 @pytest.fixture
@@ -36,7 +41,7 @@ def test_as_a_rule_it_is_relied_on(cache):
     assert visible(cache) == {"eternal", "mortal"}
 
 
-@pytest.mark.parametrize("seconds", [0, -1, 0.0, -1e300])
+@pytest.mark.parametrize("seconds", [0, -1, 0.0, -1e8])
 def test_from_the_deadline_on_nothing_is_found(cache, seconds):
     trust(cache, seconds)
     assert visible(cache) == set()
@@ -219,3 +224,23 @@ def test_loads_under_way_are_spared_or_not(cache, sparing):
     waiting[0].join()
     assert cache.get("key") == ("first" if sparing else "second")
     assert len(loads) == (not sparing)
+
+
+def test_reads_are_overtaken_and_what_is_there_stays(cache):
+    reading, loading = begin(cache, "mortal"), begin(cache, "mortal", loads=True)
+    overtake(cache, "mortal")
+    assert cache.get("mortal") == 2
+    assert not end(cache, reading, Loaded("old"))
+    assert cache.get("mortal") == 2
+    assert end(cache, loading, Loaded("new"))
+    assert cache.get("mortal") == "new"
+
+
+def test_a_write_that_is_not_kept_was_not_overtaken(cache):
+    writing = begin(cache, "mortal", writes=True)
+    assert end(cache, writing, Loaded("new", 0))
+    assert cache.get("mortal") is None
+    writing = begin(cache, "mortal", writes=True)
+    cache.delete("mortal")
+    assert not end(cache, writing, Loaded("new", 0))
+    assert not end(cache, begin(cache, "mortal"), None)
