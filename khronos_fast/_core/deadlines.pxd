@@ -86,7 +86,7 @@ cdef inline void deadlines_set_next(Deadlines *self, int64_t moment) noexcept no
 
 
 cdef inline void deadlines_trust(Deadlines *self, int64_t moment) noexcept nogil:
-    # Looking up costs nothing more for it: one comparison with `due` finds both.
+    # Whoever compares the time with `due`, as look-ups do, need not compare it with this as well.
     self.trusted = moment
     self.due = min(self.next, moment)
 
