@@ -2,9 +2,9 @@
 
 A cache that hears of others' changes can only rely on its memory while it hears them. Whoever listens says so again and
 again, for a little while each time. When that is over, be it that the link is silent, the thread held up or the whole
-process stopped, look-ups find nothing: every one of them compares the time, which it has read anyway, with the deadline.
-(The shortest path does so by the comparison that it makes with what is due, deadlines.pxd.) What is in memory stays
-there, to be given out again once somebody says so.
+process stopped, look-ups find nothing: every one of them compares the time, which it has read anyway, with the
+deadline. (The shortest path does so by the comparison that it makes with what is due, deadlines.pxd.) What is in memory
+stays there, to be given out again once somebody says so.
 """
 
 from cpython.object cimport PyObject
