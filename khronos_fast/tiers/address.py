@@ -97,12 +97,14 @@ class Address:
     """The client's own handshake."""
     asynchronous: bool = False
     """Whether the client's own handshake is for tasks."""
-    clustered: bool = False
-    """Whether there are many servers, each with a part of the keys; also one that is known by one server's address may
-    turn out to be such."""
 
-    def __post_init__(self) -> None:
-        self.clustered = self.kind == "cluster"
+    @property
+    def clustered(self) -> bool:
+        """Whether there are many servers, each with a part of the keys.
+
+        One that is known by one server's address may turn out to be such: whoever finds that out changes the kind.
+        """
+        return self.kind == "cluster"
 
     @classmethod
     def of(cls, source: Any) -> Address:

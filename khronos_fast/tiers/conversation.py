@@ -370,7 +370,7 @@ class Conversation:
 
     async def _moved(self, error: AskError, asked: Node, deadline: float) -> None:
         if not self._address.clustered:  # what was taken for a single server is a cluster's node
-            self._address.clustered = True
+            self._address.kind = "cluster"
             self._home = None
         if self._topology is not None:
             self._topology.slots[error.slot_id] = target(error, asked, self._address.remap)

@@ -83,7 +83,7 @@ class Subscription:
         self.socket = self._channel.socket
         # A cluster may be known by one server's address only.
         if self._channel.greeting.get(b"mode") == b"cluster":
-            address.clustered = True
+            address.kind = "cluster"
         self._channel.hear(Push)
 
     def cover(self, prefixes: set[bytes]) -> bool:
