@@ -1,6 +1,7 @@
 """What the workloads of the group pool do, seen from pools that watch."""
 
 import asyncio
+import itertools
 import queue
 import threading
 import time
@@ -10,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from khronos_fast.bench.candidate import STANDARD, Found
-from khronos_fast.bench.connections import Connector
-from khronos_fast.bench.pooler import Face, Pooler, Size, look_for_pooler
+from khronos_fast.bench.connections import Connection, Connector
+from khronos_fast.bench.pooler import PATIENCE, Face, Pooler, Size, look_for_pooler
 from khronos_fast.bench.together import in_tasks, in_threads
 from khronos_fast.bench.workload import Context
 from khronos_fast.bench.workloads import pool, pool_contended, pool_spike
@@ -26,7 +27,7 @@ class Watcher:
         self.size = size
         self.borrowers: Counter[object] = Counter()
         self.borrowed = self.most = self.blocks = 0
-        self.opened_at_first = None
+        self.reserved = 0
         self.closed = False
         self._lock = threading.Lock()
 
@@ -39,12 +40,6 @@ class Watcher:
     def take_back(self) -> None:
         with self._lock:
             self.borrowed -= 1
-
-    def may_open(self) -> bool:
-        with self._lock:
-            return self.connector.opened + self.reserved < self.size.most
-
-    reserved = 0
 
 
 class ForThreads(Watcher):
@@ -84,6 +79,36 @@ class ForThreads(Watcher):
         self.closed = True
 
 
+class Together(ForThreads):
+    """Takes nothing back before each of a crowd has a connection of its own.
+
+    Threads begin when the machine lets them: on a busy one the first of a crowd may be done before the last one asks,
+    who then finds a connection idle. So here it does not depend on that how many are opened.
+    """
+
+    crowds: tuple[int, ...]
+    """How many borrow side by side, crowd after crowd."""
+
+    def __init__(self, connector: Connector, size: Size) -> None:
+        super().__init__(connector, size)
+        self.lent = threading.Condition(self._lock)
+
+    def lend(self, borrower: object) -> None:
+        super().lend(borrower)
+        with self.lent:
+            self.lent.notify_all()
+
+    def release(self, connection) -> None:
+        complete = tuple(itertools.accumulate(self.crowds))
+        with self.lent:
+            assert self.lent.wait_for(lambda: self.borrowers.total() in complete, PATIENCE), self.borrowers
+        super().release(connection)
+
+
+def together(*crowds: int) -> type[Together]:
+    return type("TogetherFor", (Together,), {"crowds": crowds})
+
+
 class ForTasks(Watcher):
     def __init__(self, connector: Connector, size: Size) -> None:
         super().__init__(connector, size)
@@ -115,11 +140,11 @@ class ForTasks(Watcher):
 
 
 class Stage:
-    def __init__(self, settings, face: Face, **changes) -> None:
+    def __init__(self, settings, face: Face, *, for_threads: type[ForThreads] = ForThreads, **changes) -> None:
         self.pools: list[Watcher] = []
 
         def build(_module, connector: Connector, size: Size) -> Watcher:
-            self.pools.append((ForThreads if face is Face.THREADS else ForTasks)(connector, size))
+            self.pools.append((for_threads if face is Face.THREADS else ForTasks)(connector, size))
             return self.pools[-1]
 
         async def build_later(*arguments) -> Watcher:
@@ -276,7 +301,8 @@ def test_rounds_are_summed_up_by_medians_but_the_longest_wait_is_the_longest():
 
 
 def test_a_spike_finds_the_least_open(tiny, face: Face):
-    stage = Stage(tiny, face)
+    # Tasks all ask before the first of them is done.
+    stage = Stage(tiny, face, for_threads=together(pool_spike.LEAST, tiny.spike_borrowers))
     outcome = pool_spike.spike(stage.context, face, cold=False)
     assert samples(outcome) == [float(tiny.spike_borrowers)] * tiny.spike_runs
     for watcher in stage.pools:
@@ -300,14 +326,34 @@ def test_a_cold_spike_finds_none(tiny, face: Face):
 
 
 def test_connections_that_come_too_late_count(tiny):
-    class Eager(ForThreads):
+    """Each borrower has one opened for it and another on the side, which comes when all have been served."""
+
+    class Eager(together(tiny.spike_borrowers)):
+        on_its_way_at_the_end = None
+
+        def late(self):
+            time.sleep(5 * self.connector.seconds)
+            return Connection()
+
         def acquire(self):
-            threading.Thread(target=self.connector.plain).start()
+            threading.Thread(target=self.connector.connect, args=(self.late,)).start()
             return super().acquire()
 
-    stage = Stage(tiny, Face.THREADS, build=lambda _module, connector, size: Eager(connector, size))
+        def release(self, connection) -> None:
+            # What has not begun is not on its way yet.
+            end = time.monotonic() + PATIENCE
+            while self.connector.opened < 2 * tiny.spike_borrowers and time.monotonic() < end:
+                time.sleep(0.001)
+            super().release(connection)
+
+        def close(self) -> None:
+            self.on_its_way_at_the_end = self.connector.opening
+            super().close()
+
+    stage = Stage(tiny, Face.THREADS, for_threads=Eager)
     counts = samples(pool_spike.spike(stage.context, Face.THREADS, cold=True))
-    assert set(counts) == {2.0 * tiny.spike_borrowers}
+    assert counts == [2.0 * tiny.spike_borrowers] * tiny.spike_runs
+    assert [watcher.on_its_way_at_the_end for watcher in stage.pools] == [0] * tiny.spike_runs
 
 
 def test_who_never_connects_has_no_spike(tiny, face: Face):

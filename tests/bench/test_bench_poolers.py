@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from contextlib import closing
 
 import pytest
@@ -99,8 +100,12 @@ def test_the_statements_name_what_they_borrow(pooler: Pooler):
 @each(CONNECTING)
 def test_opening_takes_its_time_and_is_counted(pooler: Pooler):
     size = Size(2, 3)
-    with closing(found(pooler).open(size, seconds=0.02)) as opened:
-        assert crowd_of(opened, Audience()).run([(0,)]) >= (20_000_000 if pooler.can_start_cold else 0)
+    present = found(pooler)
+    # From before the pool is made, as some begin then to open what they keep, and may have done so when one borrows.
+    start = time.perf_counter_ns()
+    with closing(present.open(size, seconds=0.02)) as opened:
+        crowd_of(opened, Audience()).run([(0,)])
+        assert time.perf_counter_ns() - start >= 20_000_000
         assert 1 <= opened.settle() <= size.most
         assert opened.connector.opening == 0
 

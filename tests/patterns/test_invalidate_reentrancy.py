@@ -693,7 +693,7 @@ inner_actions = st.sampled_from(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=3 * settings.default.max_examples // 4)
 @given(
     pattern=st.sampled_from(PATTERNS),
     program=st.lists(st.tuples(st.integers(0, 30), inner_actions), max_size=12),

@@ -18,14 +18,15 @@ import time
 from collections import deque
 
 import pytest
+from hypothesis import settings
 
 from khronos_fast import AsyncPool, NotBorrowed, PoolClosed, PoolExhausted, PoolTimeout
 
 from .support import LONG, Broken, SteppedLoop
 
-INTERLEAVINGS = 100_000
+INTERLEAVINGS = 500 * settings.default.max_examples  # a hundred thousand, unless told otherwise
 CHUNKS = 20
-EAGER = 10_000
+EAGER = INTERLEAVINGS // 10
 # Of the failures of the pool's functions, those that are a CancelledError of their own.
 CANCELLED_WITHIN = 0.3
 # Longer than the first pause after a failure.

@@ -204,15 +204,18 @@ class Proxy:
 
     async def _end(self):
         await self._stop_listening()
-        self._abort_all()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            self._abort_all()
+            for task in self.tasks:  # but for those that only close what they had: they end by themselves
+                task.cancel()
+            await asyncio.wait(tasks)
+            await asyncio.sleep(0)  # whoever was accepted at the last moment is served from now on
+        self._abort_all()  # those whose task had not begun when it was cancelled
         for _ in range(5):  # what was aborted is told so at the loop's next turn
             await asyncio.sleep(0)
 
     def _accepted(self, reader, writer):
+        self.streams.add(writer)
         task = self.loop.create_task(self._serve(reader, writer))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -220,7 +223,6 @@ class Proxy:
     async def _serve(self, reader, writer):
         with self.lock:
             self.connections += 1
-        self.streams.add(writer)
         upstream = None
         try:
             if self._mode not in ("blackhole", "answer"):
@@ -231,10 +233,16 @@ class Proxy:
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
-            for each in (writer, upstream and upstream[1]):
-                if each is not None:
-                    self.streams.discard(each)
-                    _reset(each)
+            self.tasks.discard(asyncio.current_task())
+            writers = [each for each in (writer, upstream and upstream[1]) if each is not None]
+            for each in writers:
+                self.streams.discard(each)
+                _reset(each)
+            for each in writers:
+                # The other side may have reset it first. A stream keeps that error until somebody asks how it was
+                # closed; if nobody does, it is reported as one that was lost.
+                with contextlib.suppress(OSError):
+                    await each.wait_closed()
 
 
 def _reset(writer):

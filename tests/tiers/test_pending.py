@@ -340,7 +340,7 @@ class Machine(RuleBasedStateMachine):
             assert remembered.forgotten == 0
 
 
-Machine.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+Machine.TestCase.settings = settings(max_examples=3 * settings.default.max_examples // 2, stateful_step_count=40)
 TestAnySequence = Machine.TestCase
 
 
