@@ -40,8 +40,8 @@ def load(rules: Rules, request: Request, forced: bool, later: list[Later]) -> Pl
     try:
         known = yield from _find_or_load(rules, request, forced, later)
     finally:
-        rules.end_tokens(full_key)
         rules.end_last(flight, known if isinstance(known, Known) else None)
+        rules.end_tokens(full_key)
     return rules.loaded(known, request.memory_ttl) if isinstance(known, Known) else known
 
 
@@ -109,6 +109,7 @@ def _fill(rules: Rules, request: Request, mine: Claim, known: Known, forced: boo
         try:
             raw = rules.encode(known.value, known.delta)
             # It has its fence, so nothing that is to be deleted has to go before it.
+            rules.note_token(key, mark_of(raw))
             fill = commands.fill(key, mine.fence, raw, rules.life_ms(request.ttl))
             if forced:
                 [filled] = yield from change(rules, [fill], {request.key: key})

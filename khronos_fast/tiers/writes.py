@@ -62,12 +62,12 @@ def _write(
         fresh = math.inf if ttl is None else ttl
         # Where Redis tells of this very change, too, memory could not keep it; and what it does not have, not for long.
         life = math.inf if not rules.tracks else 0.0 if written else DEAF_TTL
-        with ExitStack() as stack:  # each, whatever a weigher raises for another
+        with ExitStack() as stack:  # each, whatever a weigher raises for another; what comes first is done last
+            for full_key in raws:
+                stack.callback(rules.end_tokens, full_key)
             for (key, value), raw in zip(values.items(), raws.values() or repeat(b""), strict=False):
                 known = Known(value, since, fresh, memory_life=life, mark=mark_of(raw))
                 stack.callback(_end, rules, key, flights[key], None if written is None else known, memory_ttl)
-            for full_key in raws:
-                stack.callback(rules.end_tokens, full_key)
 
 
 def _end(rules: Rules, key: str, flights: list[Any], known: Known | None, memory_ttl: float | None) -> None:
