@@ -273,8 +273,8 @@ class TestAcquireWithATimeout:
     async def test_one_budget_for_waiting_creating_and_validating(self, face):
         """Each of the three takes a part of it; together they take more than there is."""
         pool = face.make("create", "validate", validate=True, validate_after_idle=0, max_size=1)
-        waiter = face.begin(pool.acquire, timeout=0.4)
         began = time.monotonic()
+        waiter = face.begin(pool.acquire, timeout=0.4)
         for call in await face.under_way("create"):
             await asyncio.sleep(0.15)
             call.end(Broken("once more"))
