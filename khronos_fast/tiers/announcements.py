@@ -4,7 +4,7 @@ One message for a pattern, or for up to 500 keys, on a channel for each database
 neither. It is JSON, to be read by people too, and has no values in it: who hears it forgets. It follows the change on
 the same connection, so that nobody who has heard it can read what was there before. The servers of a cluster may do the
 commands of one round trip in another order (MOVED), so there it has one of its own, by the server of the first key.
-What could not be told is remembered as what could not be deleted: once it is deleted, it is told.
+What could not be told is remembered, and told later.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def change(rules: Rules, commands: list[Command], keys: dict[str, bytes]) -> Pla
         pass
     finally:
         if not told:
-            rules.could_not_delete(list(keys.values()))
+            rules.tier.remember_to_tell(list(keys.values()))
     return replies[: len(commands)]
 
 

@@ -157,7 +157,7 @@ def _look(rules: Rules, key: bytes) -> Plan[_Look]:
         return _Look(since, token, (yield from _cope(rules, key, raw)))
     if raw is None or raw == token:  # (the latter where it had to be sent twice)
         return _Look(since, token, Claim(fence=token_fence(token), undo=AS_IT_WAS))
-    entry, known = rules.decode(raw, pttl, since)
+    entry, known = rules.decode(key, raw, pttl, since)
     return _Look(since, token, None, entry, known, pttl)
 
 
@@ -168,7 +168,7 @@ def _cope(rules: Rules, key: bytes, error: Exception) -> Plan[Claim]:
         return Claim(fence=NO_STRING.fence)
     since = now()
     raw, pttl = yield from rules.ask(key, commands.read(key))
-    known = rules.decode(raw, pttl, since)[1] if isinstance(raw, bytes) else None
+    known = rules.decode(key, raw, pttl, since)[1] if isinstance(raw, bytes) else None
     return Claim(found=known) if known is not None and known.fresh > 0 else Claim(behind=known)
 
 

@@ -14,6 +14,7 @@ Nothing here does I/O; the thread that listens calls it.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from khronos_fast._core.glob import Glob
 from khronos_fast._core.trust import forget, moment, overtake, trust
 from khronos_fast.tiers.announcements import Announcement, decode, encode, publish
+from khronos_fast.tiers.payload import is_token
 from khronos_fast.tiers.stats import CoherenceStats, Counters
 
 if TYPE_CHECKING:
@@ -47,6 +49,10 @@ MOST_REMEMBERED = 1_000
 
 Mode = Literal["pubsub", "tracking"]
 EVERYTHING: Glob[str] = Glob("*")
+# What of this process's may lie in Redis: the token of a load, a value that is being written, nothing where the value
+# is in memory only, the last value.
+_TOKEN, _WRITTEN, _NOTHING, _LAST = "token", "written", "nothing", "last"
+_Own = tuple[str, bytes]
 now = moment
 
 
@@ -160,8 +166,8 @@ class Coherence:
         turn = now() + TURN
         for rules in members:
             mine = {key for key in keys if key.startswith(rules.prefix)}
-            suspects = [key for key in mine if self._is_suspect(rules, key)]
-            found = self._verify(suspects) if suspects else {}
+            suspects = {key: own for key in mine if (own := _own(rules, key))}
+            found = self._verify(list(suspects)) if suspects else {}
             for full_key in mine:
                 try:
                     key = _name_of(rules, full_key)
@@ -173,28 +179,30 @@ class Coherence:
                     self._unsure.add(full_key)
                     self._forget_reads(rules, key)
                 else:
-                    self._judge(rules, full_key, key, found[full_key])
+                    self._judge(rules, full_key, key, found[full_key], suspects[full_key])
                 if now() > turn:
                     time.sleep(0)
                     turn = now() + TURN
 
-    def _is_suspect(self, rules: Rules, full_key: bytes) -> bool:
-        """Whether it may be that nobody has changed it but this process."""
-        return bool(rules.tokens_of(full_key)) or full_key in rules.unstorable or bool(_last_mark(rules, full_key))
-
-    def _judge(self, rules: Rules, full_key: bytes, key: str, beginning: bytes) -> None:
-        """Forget what a change makes doubtful, knowing what the key begins with in Redis."""
-        mark = _last_mark(rules, full_key)
-        if any(map(beginning.startswith, rules.tokens_of(full_key))):
+    def _judge(self, rules: Rules, full_key: bytes, key: str, beginning: bytes, own: list[_Own]) -> None:
+        """Forget what a change makes doubtful, knowing what the key began with in Redis, and what was one's own then."""
+        since = [each for each in _own(rules, full_key) if each not in own]
+        own = own + since
+        kinds = {kind for kind, mark in own if (beginning.startswith(mark) if mark else not beginning)}
+        if rules.last is not None and not kinds.isdisjoint((_WRITTEN, _LAST)):
+            # The last value is the one that is there, or is about to be. What has been read may not be.
+            forget(rules.memory, key, _WRITTEN in kinds)
+            overtake(rules.last, key)
+        elif _TOKEN in kinds:
             # A load of this process has left that. It would else be overtaken by itself; its fence sees to it that it
             # overtakes nobody.
-            self._forget_reads(rules, key)
-        elif not beginning and full_key in rules.unstorable:
+            forget(rules.memory, key, True)
+            if rules.last is not None and since:
+                overtake(rules.last, key)  # what it has brought is there by now, and of that Redis tells, too
+            elif rules.last is not None:
+                forget(rules.last, key, True)
+        elif _NOTHING in kinds:
             pass  # loads have come and gone; there is nothing that could be newer
-        elif mark and beginning.startswith(mark) and rules.last is not None:
-            # The last value is the one that is there. What else is under way may not be.
-            forget(rules.memory, key, False)
-            overtake(rules.last, key)
         else:
             rules.unstorable.pop(full_key, None)
             self._forget(rules, key)
@@ -231,12 +239,14 @@ def _name_of(rules: Rules, full_key: bytes) -> str:
     return full_key[len(rules.prefix) :].decode("utf-8", "surrogatepass")
 
 
-def _last_mark(rules: Rules, full_key: bytes) -> bytes:
-    """What the last value of a key begins with in Redis, if it has anything of its own."""
-    if rules.last is None:
-        return b""
-    try:
-        last = rules.last.peek(_name_of(rules, full_key))
-    except UnicodeDecodeError:
-        return b""
-    return b"" if last is None else last.mark
+def _own(rules: Rules, full_key: bytes) -> list[_Own]:
+    """What of this process's may lie in Redis, so that it may be that nobody else has changed the key."""
+    own = [(_TOKEN if is_token(mark) else _WRITTEN, mark) for mark in rules.tokens_of(full_key)]
+    if full_key in rules.unstorable:
+        own.append((_NOTHING, b""))
+    if rules.last is not None:
+        with contextlib.suppress(UnicodeDecodeError):
+            last = rules.last.peek(_name_of(rules, full_key))
+            if last is not None and last.mark:
+                own.append((_LAST, last.mark))
+    return own

@@ -113,7 +113,8 @@ class Conversation:
             return []
         if self._closed:
             raise RedisUnavailable("the link is closed")
-        home = self._home
+        # One server may have turned out to be a cluster's.
+        home = None if self._address.clustered else self._home
         if home is None or node is not None:
             return await self._ask_all(commands, deadline, node)
         data = b"".join([pack(each.args) for each in commands])
@@ -307,13 +308,14 @@ class Conversation:
 
     async def _parcels(self, errand: Errand) -> list[Parcel]:
         """Sort what is to be asked by node, in the one order in which everybody borrows connections."""
-        if self._address.clustered and (self._topology is None or self._stale):
+        clustered = self._address.clustered
+        if clustered and (self._topology is None or self._stale):
             await self._refresh_if_possible(errand.deadline)
         sorted_places: dict[tuple[Node, bool], list[int]] = {}
         home = None
         for place, node, asking in errand.todo:
             if node is None:
-                if self._address.clustered:
+                if clustered:
                     node = self._node_for(errand.commands[place].key)
                 else:
                     home = home or self._home or await self._locate(errand.deadline)

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from redis.exceptions import RedisError
 
 from khronos_fast._core.trust import trust
-from khronos_fast.tiers.coherence import BEAT, FAREWELL, SILENCE, Coherence, channel_of
+from khronos_fast.tiers.coherence import BEAT, FAREWELL, SILENCE, Coherence, channel_of, now
 from khronos_fast.tiers.command import Command
 from khronos_fast.tiers.errors import RedisUnavailable
 from khronos_fast.tiers.payload import TOKEN_SIZE
 from khronos_fast.tiers.subscription import Refused, Subscription
 from khronos_fast.tiers.wire import unavailable
+from khronos_fast.tiers.writes import BATCH
 
 if TYPE_CHECKING:
     from khronos_fast.tiers.address import Address
@@ -43,7 +44,6 @@ PATIENCE = 3.0
 """Seconds that making a cache waits until others are heard."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between two attempts to connect."""
-now = time.monotonic
 _FAILURES = (RedisUnavailable, RedisError, OSError)
 
 
@@ -401,8 +401,10 @@ class Listener:
 
     def _verify(self, keys: list[bytes]) -> dict[bytes, bytes] | None:
         asked = [Command(key, (b"GETRANGE", key, 0, TOKEN_SIZE - 1), bytes) for key in keys]
+        replies: list[Any] = []
         try:
-            replies = self._link.ask(asked)
+            for start in range(0, len(asked), BATCH):
+                replies += self._link.ask(asked[start : start + BATCH])
         except RedisUnavailable:
             return None
         return {key: reply if isinstance(reply, bytes) else b"" for key, reply in zip(keys, replies, strict=True)}

@@ -49,7 +49,8 @@ def _ask_for(rules: Rules, full_keys: dict[str, bytes]) -> Plan[dict[str, Known 
     wanted = list(full_keys.values())
     tickets = [(key, rules.tier.covers(key)) for key in wanted]
     first = [(key, ticket) for key, ticket in tickets if ticket is not None]
-    deleted = {name: key for name, key in full_keys.items() if key in dict(first)} if first else {}
+    late = dict(first)
+    deleted = {name: key for name, key in full_keys.items() if key in late} if late else {}
     at_once = not rules.tier.clustered
     since = now()
     try:
@@ -69,4 +70,7 @@ def _ask_for(rules: Rules, full_keys: dict[str, bytes]) -> Plan[dict[str, Known 
     except RedisUnavailable:
         return {key: serve_last(rules, key) for key in full_keys}
     times = replies[-len(wanted) :]
-    return {key: accept(rules, raw, pttl, since) for key, raw, pttl in zip(full_keys, values, times, strict=True)}
+    return {
+        key: accept(rules, full_key, raw, pttl, since)
+        for (key, full_key), raw, pttl in zip(full_keys.items(), values, times, strict=True)
+    }

@@ -123,7 +123,8 @@ def _fill(rules: Rules, request: Request, mine: Claim, known: Known, forced: boo
             pass
         except BaseException as error:
             if forced:
-                rules.drop(request.key)  # it may have been replaced
+                rules.drop(request.key)  # it may have been replaced, and nobody told
+                rules.could_not_delete([key])
             if not isinstance(error, GeneratorExit):
                 yield from _let_go(rules, request.key, mine)
             raise
@@ -181,7 +182,7 @@ def _read(rules: Rules, key: str, full_key: bytes) -> Plan[Known | None]:
         raw, pttl = yield from rules.ask(full_key, commands.read(full_key))
     except RedisUnavailable:
         return serve_last(rules, key)
-    return accept(rules, raw, pttl, since)
+    return accept(rules, full_key, raw, pttl, since)
 
 
 def serve_last(rules: Rules, key: str) -> Known | None:
@@ -194,13 +195,13 @@ def serve_last(rules: Rules, key: str) -> Known | None:
     return Known(last.value, now(), kept=False)
 
 
-def accept(rules: Rules, raw: Any, pttl: Any, since: float) -> Known | None:
+def accept(rules: Rules, full_key: bytes, raw: Any, pttl: Any, since: float) -> Known | None:
     """Make of a reply the value of a key, or count a miss."""
     known = None
     if isinstance(pttl, Exception):
         pass  # without knowing for how long, there is no using it
     elif isinstance(raw, bytes):
-        known = rules.decode(raw, pttl, since)[1]
+        known = rules.decode(full_key, raw, pttl, since)[1]
     elif isinstance(raw, Exception):
         rules.counters.add("undecodable")
     if known is None or known.fresh <= 0:

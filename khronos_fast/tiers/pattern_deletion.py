@@ -41,9 +41,11 @@ def invalidate(rules: Rules, pattern: Glob[Any]) -> Plan[int]:
     except RedisUnavailable:
         pass
     finally:
-        if not told:
+        if deleted is None:
             rules.tier.deletions.add_pattern(rules.prefix, full_pattern)
-            rules.tier.look_after()
+        elif not told:
+            rules.tier.untold.add_pattern(rules.prefix, full_pattern)
+        rules.tier.look_after_rest()
         # Once more: meanwhile somebody may have read what was still there.
         rules.drop_matching(pattern)
     return max(count, deleted or 0)

@@ -60,6 +60,11 @@ def new_token() -> bytes:
     return _TOKEN + os.urandom(16)
 
 
+def is_token(mark: bytes) -> bool:
+    """Whether it is one."""
+    return mark.startswith(_TOKEN)
+
+
 def token_fence(token: bytes) -> Fence:
     """Demand this token back."""
     return Fence(PREFIX, token)

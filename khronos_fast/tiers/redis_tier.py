@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -13,17 +14,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from khronos_fast._core.glob import Glob
-from khronos_fast.tiers.announcements import tell
 from khronos_fast.tiers.breaker import PAUSE, Breaker
-from khronos_fast.tiers.commands import unlink
 from khronos_fast.tiers.errors import Exhausted, NotAsked, RedisUnavailable
-from khronos_fast.tiers.pattern_deletion import delete_matching
+from khronos_fast.tiers.making_up import delete_remembered, tell_remembered
 from khronos_fast.tiers.pending import RememberedDeletions
 from khronos_fast.tiers.settings import parse_seconds
 from khronos_fast.tiers.stats import Counters, RedisStats
-from khronos_fast.tiers.steps import Ask, AskNode, Plan, Primaries
+from khronos_fast.tiers.steps import Ask, AskNode, Primaries
 from khronos_fast.tiers.threads import run_plan
-from khronos_fast.tiers.writes import BATCH
 
 try:
     from khronos_fast.tiers.address import Address
@@ -94,10 +92,12 @@ class RedisTier:
             self.address.check()
         self.breaker = Breaker()
         self.deletions = RememberedDeletions()
+        # Of what has been deleted, or written, and other processes could not be told.
+        self.untold = RememberedDeletions()
         self._counters = Counters()
         self._told: set[str] = set()
         # Until when, and of which namespace; the oldest first.
-        self._doubts: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
+        self.doubts: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
         self._members: weakref.WeakSet[Rules] = weakref.WeakSet()
         self._listeners: dict[Mode, Listener] = {}
         self._patient = not connect
@@ -156,8 +156,7 @@ class RedisTier:
     def _answered(self, ticket: int) -> None:
         self._counters.add("calls")
         self.breaker.succeeded(ticket)
-        if self.deletions.some or self._doubts:
-            self.look_after()
+        self.look_after_rest()
 
     def _check(self, step: Any, answer: list[Any]) -> None:
         """Raise RedisUnavailable for a reply that can't be one to its command; tell of those that Redis refuses."""
@@ -246,10 +245,10 @@ class RedisTier:
             until = time.monotonic() + DOUBT
             with self._lock:
                 for key in keys:
-                    self._doubts[key] = until, namespace
-                    self._doubts.move_to_end(key)
-                while len(self._doubts) > MOST_DOUBTS:
-                    self._doubts.popitem(last=False)
+                    self.doubts[key] = until, namespace
+                    self.doubts.move_to_end(key)
+                while len(self.doubts) > MOST_DOUBTS:
+                    self.doubts.popitem(last=False)
         for key in keys:
             self.deletions.add(key, namespace)
         self.look_after()
@@ -257,29 +256,38 @@ class RedisTier:
     def covers(self, key: bytes) -> int | None:
         """Return a ticket if the key must be deleted before it is read, to be handed to `deleted`; else None."""
         ticket = self.deletions.covers(key) if self.deletions.some else None
-        return 0 if ticket is None and self._doubts and self._is_in_doubt(key) else ticket
+        return 0 if ticket is None and self.doubts and self._is_in_doubt(key) else ticket
 
     def deleted(self, key: bytes, ticket: int) -> None:
         """A key that was remembered has been deleted, or written. While a write is in doubt it stays remembered."""
-        if not (self._doubts and self._is_in_doubt(key)):
+        if not (self.doubts and self._is_in_doubt(key)):
             self.deletions.done(key, ticket)
 
     def _is_in_doubt(self, key: bytes) -> bool:
-        doubt = self._doubts.get(key)
+        doubt = self.doubts.get(key)
         return doubt is not None and doubt[0] > time.monotonic()
 
-    def _end_doubts(self) -> None:
+    def end_doubts(self) -> None:
         """Forget those whose time is over; their keys are remembered, and are deleted from now on for good."""
         with self._lock:
-            while self._doubts:
-                key, (until, namespace) = next(iter(self._doubts.items()))
+            while self.doubts:
+                key, (until, namespace) = next(iter(self.doubts.items()))
                 if until > time.monotonic():
                     return
-                del self._doubts[key]
+                del self.doubts[key]
                 # (Its namespace may have been deleted as a whole meanwhile, and forgotten.)
                 self.deletions.add(key, namespace)
 
     # ---------------------------------------------------------------------- looking after it
+
+    @property
+    def _has_rest(self) -> bool:
+        return self.deletions.some or self.untold.some or bool(self.doubts)
+
+    def look_after_rest(self) -> None:
+        """Have somebody in the background do what is still to be done, if there is anything."""
+        if self._has_rest:
+            self.look_after()
 
     def look_after(self) -> None:
         """Have somebody in the background find out when Redis is back, and delete there what is still to be deleted."""
@@ -311,57 +319,30 @@ class RedisTier:
                 raise
             if self.breaker.succeeded(probe):
                 logger.info("Redis at %s answers again", self.address)
-        try:
-            run_plan(self.call, self._delete_remembered())
-        except RedisUnavailable:
-            return 0
+        for make_up in (delete_remembered, tell_remembered):
+            with contextlib.suppress(RedisUnavailable):  # then there is a rest
+                run_plan(self.call, make_up(self))
         with self._lock:
-            if self.deletions.some or self._doubts or not self.breaker.allows():
+            if self._has_rest or not self.breaker.allows():
                 return 0
             self._keeper = None
         return None
 
-    def _delete_remembered(self) -> Plan[None]:
-        """Delete what could not be deleted before."""
-        self._end_doubts()
-        # What is in doubt waits for the end of that; each of the others has one try.
-        skipped: set[bytes] = set(self._doubts)
-        while batch := self.deletions.batch(BATCH, skipped):
-            replies = yield Ask([unlink(key) for key, _ in batch])
-            yield from self._tell([key for key, _ in batch])
-            for (key, ticket), reply in zip(batch, replies, strict=True):
-                skipped.add(key)
-                if not isinstance(reply, Exception):
-                    self.deleted(key, ticket)
-        failed = None
-        for pattern, ticket in self.deletions.patterns():
-            try:
-                yield from delete_matching(pattern, clustered=self.clustered)
-                yield from self._tell_of_pattern(pattern)
-            except RedisUnavailable as error:  # maybe of this one alone
-                failed = error
-            else:
-                self.deletions.pattern_done(pattern, ticket)
-        if failed is not None:
-            raise failed
+    def remember_to_tell(self, full_keys: Sequence[bytes]) -> None:
+        """Have other processes told that these have changed, if any cache has them told of such."""
+        for key in full_keys:
+            namespaces = self.told_namespaces(key)
+            if namespaces:
+                self.untold.add(key, max(namespaces, key=len))
+        self.look_after_rest()
 
-    def _tell(self, full_keys: list[bytes]) -> Plan[None]:
-        """Tell other processes of keys that have been deleted late."""
-        for prefix in self._told_namespaces():
-            mine = [key for key in full_keys if key.startswith(prefix)]
-            if mine:
-                names = [key[len(prefix) :].decode("utf-8", "surrogatepass") for key in mine]
-                yield from tell(self, self.news(prefix, names, mine[0]))
-
-    def _tell_of_pattern(self, full_pattern: bytes) -> Plan[None]:
-        for prefix in self._told_namespaces():
-            literal = Glob.escape(prefix)
-            if full_pattern.startswith(literal):
-                yield from tell(self, self.news(prefix, Glob(full_pattern[len(literal) :]), None))
-
-    def _told_namespaces(self) -> list[bytes]:
+    def told_namespaces(self, key_or_pattern: bytes | None = None) -> list[bytes]:
+        """Return what the keys begin with of which others are told; of those that this one belongs to."""
         listener = self._listeners.get("pubsub")
-        return [] if listener is None else list(listener.prefixes)
+        prefixes = [] if listener is None else list(listener.prefixes)
+        if key_or_pattern is None:
+            return prefixes
+        return [each for each in prefixes if key_or_pattern.startswith((each, Glob.escape(each)))]
 
     # ---------------------------------------------------------------------- for its owner
 
@@ -428,6 +409,7 @@ class RedisTier:
         self._async_links = {}
         self.breaker.reset()
         self.deletions.after_fork()
+        self.untold.after_fork()
         self._prepare()
 
 

@@ -114,18 +114,21 @@ class Rules:
         """Begin to load a value whose flight in memory somebody else has."""
         return None if self.last is None else begin(self.last, key, writes, loads=True)
 
-    def end(self, flights: list[Any], known: Known | None, memory_ttl: float | None) -> bool:
-        """Store what it has come to; False if that was overtaken."""
+    def end(self, flights: list[Any], known: Known | None, memory_ttl: float | None) -> tuple[bool, bool]:
+        """Store what it has come to, in memory and as the last value; False for where that was overtaken."""
+        kept_last = True
         try:
-            return end(self.memory, flights[0], None if known is None else self.loaded(known, memory_ttl))
+            kept = end(self.memory, flights[0], None if known is None else self.loaded(known, memory_ttl))
         finally:
             if self.last is not None:
-                self.end_last(flights[1], known)
+                kept_last = self.end_last(flights[1], known)
+        return kept, kept_last
 
-    def end_last(self, flight: Any, known: Known | None) -> None:
-        """Store it as the last value."""
-        if self.last is not None:
-            end(self.last, flight, None if known is None else self._loaded_last(known))
+    def end_last(self, flight: Any, known: Known | None) -> bool:
+        """Store it as the last value; False if it was overtaken."""
+        if self.last is None:
+            return True
+        return end(self.last, flight, None if known is None else self._loaded_last(known))
 
     def loaded(self, known: Known, memory_ttl: float | None) -> Loaded:
         """Say for how long memory keeps it: never longer than Redis does, nor long while others can't be heard."""
@@ -260,7 +263,7 @@ class Rules:
         """Return for how long an entry of such a ttl lives in Redis."""
         return None if ttl is None else max(round((ttl + (self.settings.stale_ttl or 0.0)) * 1e3), 1)
 
-    def decode(self, raw: bytes, pttl: Any, since: float) -> tuple[Entry, Known | None]:
+    def decode(self, key: bytes, raw: bytes, pttl: Any, since: float) -> tuple[Entry, Known | None]:
         """Tell what a reply says: the entry, and its value if it has one."""
         entry = unpack(raw)
         if entry.payload is None:
@@ -275,6 +278,7 @@ class Rules:
             raise RedisUnavailable(f"Redis does not tell for how long an entry lives: {pttl}")
         remaining = math.inf if pttl == -1 else max(pttl, 0) / 1e3
         fresh = 0.0 if entry.is_token else remaining - entry.stale
+        self.unstorable.pop(key, None)
         # A token's mark is not the value's.
         mark = entry.fence.mark if entry.header else b""
         return entry, Known(value, since, fresh, entry.delta, mark=mark)

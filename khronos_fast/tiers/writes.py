@@ -72,11 +72,11 @@ def _write(
 
 def _end(rules: Rules, key: str, flights: list[Any], known: Known | None, memory_ttl: float | None) -> None:
     rules.drop_elsewhere(key)
-    kept = False
+    kept = kept_last = False
     try:
-        kept = rules.end(flights, known, memory_ttl)
+        kept, kept_last = rules.end(flights, known, memory_ttl)
     finally:
-        if not kept and rules.tracks and known is not None and not known.memory_life:
+        if kept_last and rules.tracks and known is not None and not known.memory_life:
             rules.drop_read(key)  # Redis tells who comes last
         elif not kept:
             # Another one writes or deletes it at the same time, and who comes last in Redis nobody knows.
