@@ -185,7 +185,7 @@ class Coherence:
                     turn = now() + TURN
 
     def _judge(self, rules: Rules, full_key: bytes, key: str, beginning: bytes, own: list[_Own]) -> None:
-        """Forget what a change makes doubtful, knowing what the key began with in Redis, and what was one's own then."""
+        """Forget what a change makes doubtful, knowing what the key began with in Redis and what was one's own then."""
         since = [each for each in _own(rules, full_key) if each not in own]
         own = own + since
         kinds = {kind for kind, mark in own if (beginning.startswith(mark) if mark else not beginning)}
