@@ -5,7 +5,7 @@ from khronos_fast.tiers.codec import Codec
 from khronos_fast.tiers.errors import CacheClosed, CodecError, LoaderTimeout, RedisUnavailable, RedisURLError
 from khronos_fast.tiers.json_codec import JSONCodec
 from khronos_fast.tiers.pickle_codec import PickleCodec
-from khronos_fast.tiers.stats import RedisStats, TieredStats
+from khronos_fast.tiers.stats import CoherenceStats, RedisStats, TieredStats
 from khronos_fast.tiers.tiered import TieredCache
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "CacheClosed",
     "Codec",
     "CodecError",
+    "CoherenceStats",
     "JSONCodec",
     "LoaderTimeout",
     "PickleCodec",

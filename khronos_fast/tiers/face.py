@@ -58,7 +58,7 @@ class Face(_Base):
         beta: float | None = None,
         lease: Seconds | None = None,
         loader_timeout: Seconds | None = None,
-        coherence: str | None = None,
+        coherence: Mode | None = None,
         codec: str | Codec = "json",
         signing_key: bytes | None = None,
         name: str | None = None,

@@ -1,6 +1,6 @@
 from typing import Any, assert_type
 
-from khronos_fast import AsyncTieredCache, RedisStats, TieredCache, TieredStats
+from khronos_fast import AsyncTieredCache, CoherenceStats, RedisStats, TieredCache, TieredStats
 from khronos_fast.tiers.decorated import async_decorator, decorator
 
 
@@ -68,6 +68,9 @@ assert_type(cache.delete("k"), bool)
 assert_type(cache.get_many(["k"]), dict[str, Any])
 assert_type(cache.stats(), TieredStats)
 assert_type(cache.stats().redis, RedisStats | None)
+assert_type(cache.stats().coherence, CoherenceStats | None)
+TieredCache(redis="redis://localhost", coherence="tracking")
+TieredCache(redis="redis://localhost", coherence="other")  # type: ignore[arg-type]
 cache.set(1, 2)  # type: ignore[arg-type]
 cache.get_or_compute("k", 1)  # type: ignore[arg-type]
 TieredCache(ttl="x")  # type: ignore[arg-type]
