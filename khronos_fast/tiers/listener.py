@@ -7,6 +7,7 @@ threads, so its caches ask Redis instead of memory until one of them has started
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import logging
@@ -212,7 +213,7 @@ class Listener:
     def start(self) -> None:
         """Have a thread, if there is none."""
         with self._changed:
-            if self._thread is None and not self._closed:
+            if self._thread is None and not self._closed and not _exiting:
                 try:
                     ears = Ears()
                 except OSError:  # no more of those either
@@ -278,7 +279,7 @@ class Listener:
         """Do what is to be done now; for how long to wait then. None: nobody wants to hear any more."""
         with self._changed:
             members = list(self._members)
-            if not members or self._closed:
+            if not members or self._closed or _exiting:
                 if self._ears is ears:
                     self._ending = self._thread
                     self._thread = self._ears = None
@@ -364,15 +365,17 @@ class Listener:
         complete = bool(links) and ears.wanted == ears.links.keys()
         proof = min((link.proof for link in links), default=0.0)
         news = False
-        lost = regained = 0
+        lost = regained = False
         for rules in members:
             hears = complete and all(rules.prefix in link.confirmed for link in links)
             if hears and not rules.hears:
-                regained += rules.has_heard
+                if rules.has_heard and not regained:
+                    regained = True
+                    self.coherence.counters.add("resyncs")
                 self.coherence.regain(rules, proof)
                 rules.has_heard = news = True
             elif not hears and rules.hears:
-                lost += 1
+                lost = True
                 self.coherence.lose(rules)
         if complete:
             self.coherence.trust(members, proof)
@@ -385,7 +388,6 @@ class Listener:
                 self._lost or "there is another primary",
             )
         if regained:
-            self.coherence.counters.add("resyncs")
             logger.info("changes by other processes are heard again from Redis at %s", self.address)
         if news:
             with self._changed:
@@ -415,6 +417,15 @@ class Listener:
             if self._ears is ears:
                 self._thread = self._ears = None
 
+    def end_thread(self) -> None:
+        """Have it end, for good, and wait for that, but not for long."""
+        with self._changed:
+            thread = self._thread
+            if self._ears is not None:
+                self._ears.ring()
+        if thread is not None:
+            thread.join(FAREWELL)
+
     def gone_wrong(self, ears: Ears) -> None:
         """Something has happened that was not foreseen: begin anew."""
         for link in list(ears.links.values()):
@@ -442,6 +453,20 @@ _listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
 # Of two caches that join at a time, one sees the other. Inside, nothing but looking and adding. Reentrant, as a
 # finalizer or a signal handler may make a cache, too.
 _joining = threading.RLock()
+
+
+_exiting = False
+
+
+def _at_exit() -> None:
+    """A thread that goes on while the interpreter is taken apart keeps things alive that then can't end well."""
+    global _exiting
+    _exiting = True
+    for listener in list(_listeners):
+        listener.end_thread()
+
+
+atexit.register(_at_exit)
 
 
 def _after_fork() -> None:

@@ -53,6 +53,7 @@ class Machine(RuleBasedStateMachine):
         self.closing = None
         self.warming = []
         self.others = []  # begun, and bound to end
+        self.in_turn = []  # what one thread closes, one resource after the other
         self.is_right = True  # so far
 
     @initialize(
@@ -206,7 +207,9 @@ class Machine(RuleBasedStateMachine):
             with pytest.raises(PoolClosed):
                 self.pool.resize(*sizes)
         else:
+            before = len(self.model.due)
             self.model.resize(*sizes)
+            self.close_idle(self.model.due[before:])
             self.others.append(self.begin(self.pool.resize, *sizes))
         self.rest()
 
@@ -218,7 +221,9 @@ class Machine(RuleBasedStateMachine):
             with pytest.raises(PoolClosed):
                 self.pool.drain()
         else:
+            before = len(self.model.due)
             self.model.drain()
+            self.close_idle(self.model.due[before:])
             self.others.append(self.begin(self.pool.drain))
         self.rest()
 
@@ -235,6 +240,12 @@ class Machine(RuleBasedStateMachine):
             self.model.close()
             self.closing = self.begin(self.pool.close, timeout=None)
             self.rest()
+
+    def close_idle(self, due):
+        """One call closes all of these."""
+
+    def overdue(self):
+        return self.model.due
 
     def is_stable(self):
         """Whether no opening may be just beginning, of which the model does not know yet."""
@@ -265,7 +276,7 @@ class Machine(RuleBasedStateMachine):
     def compare(self):
         model = self.model
         assert self.factory.faults == []
-        assert model.due == [], "what must begin has not begun"
+        assert self.overdue() == [], "what must begin has not begun"
         assert not model.is_stuck(), "somebody waits, there is room, and nothing is being opened"
         for borrower in self.borrowers:
             assert self.is_over(borrower.begun) == (borrower in model.answers), f"{borrower} and its answer"
@@ -479,6 +490,18 @@ class ThreadMachine(Machine):
 
     def outcome(self, task):
         return task.outcome()
+
+    def close_idle(self, due):
+        """Its thread does, one after the other."""
+        self.in_turn.append([resource for _, resource in due])
+
+    def overdue(self):
+        due = {id(resource) for _, resource in self.model.due}
+        waiting = set()
+        for resources in self.in_turn:
+            if any(id(each) in self.model.busy and id(each) not in due for each in resources):
+                waiting.update(map(id, resources))
+        return [(kind, resource) for kind, resource in self.model.due if id(resource) not in waiting]
 
     def come_to_rest(self):
         until = time.monotonic() + SOON

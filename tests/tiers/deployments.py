@@ -261,6 +261,7 @@ class Sentinels:
 
     def __init__(self, binary=None, *, down_after=500):
         self.servers, self.sentinels = [], []
+        self._clients = []
         try:
             self.primary = self._add(Server(binary, options=["--repl-backlog-size", "1mb"]))
             host, port = self.primary.host, self.primary.port
@@ -324,13 +325,15 @@ class Sentinels:
         when(self._know_each_other, "the Sentinels and their servers are not well again", every=0.02)
 
     def sentinel_client(self, **options):
-        """redis-py's own."""
-        return redis.Sentinel(
+        """redis-py's own. What it asks the Sentinels with is closed here, as nobody else does it."""
+        client = redis.Sentinel(
             [(sentinel.host, sentinel.port) for sentinel in self.sentinels],
             socket_timeout=1,
             sentinel_kwargs={"socket_timeout": 1},
             **options,
         )
+        self._clients += client.sentinels
+        return client
 
     def client(self, **options):
         return self.sentinel_client(**options).master_for(self.NAME)
@@ -378,8 +381,8 @@ class Sentinels:
         return self.primary.keys(pattern)
 
     def close(self):
-        for server in [*self.sentinels, *self.servers]:
-            server.close()
+        for each in [*self._clients, *self.sentinels, *self.servers]:
+            each.close()
 
     def __enter__(self):
         return self

@@ -195,8 +195,13 @@ class Proxy:
 
     async def _stop_listening(self):
         if self.listener is not None:
-            self.listener.close()
-            self.listener = None
+            listener, self.listener = self.listener, None
+            # asyncio loses a connection that is being accepted while its server is closed: first nobody is accepted.
+            for sock in listener.sockets:
+                self.loop.remove_reader(sock)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            listener.close()
 
     def _abort_all(self):
         for writer in list(self.streams):

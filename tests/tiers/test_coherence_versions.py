@@ -471,6 +471,8 @@ async def main():
         await asyncio.sleep(0.001)
         now = time.monotonic()
         longest, last = max(longest, now - last), now
+    while len(cache.memory) and time.monotonic() < over:
+        await asyncio.sleep(0.01)
     say([longest, len(cache.memory)])
     await cache.close()
 
