@@ -7,11 +7,12 @@ dropped meanwhile is not served when it is back.
 import logging
 import os
 import signal
+import sys
 import time
 
 import pytest
 
-from .support import Loader, Refused, run_script, when
+from .support import FREE_THREADED, Loader, Refused, run_script, when
 from .test_coherence_versions import (
     CHANNEL,
     LIMIT,
@@ -518,6 +519,11 @@ call(cache, "close")
         )
 
 
+# Without the GIL, 3.13 no longer takes apart in order what redis-py's connections for asyncio refer to, once there has
+# been a second thread, whosever; and these complain.
+UNFINISHED = FREE_THREADED and sys.version_info[:2] == (3, 13)
+
+
 class TestTheEnd:
     @pytest.mark.parametrize("state", ["idle", "down", "busy"])
     @pytest.mark.parametrize("way", ["plain", "async"])
@@ -544,4 +550,5 @@ print(time.monotonic(), flush=True)
         )
         done = run_script(source, own_server.url, mode, way, state, str(own_server.pid))
         assert time.monotonic() - float(done.stdout) < 5
-        assert done.stderr == ""
+        if not (way == "async" and UNFINISHED):
+            assert done.stderr == ""
