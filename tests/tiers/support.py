@@ -32,6 +32,9 @@ sys.modules[_spec.name] = _memory
 _spec.loader.exec_module(_memory)
 
 FREE_THREADED = _memory.FREE_THREADED
+# Without the GIL, 3.13 no longer takes apart in order what redis-py's connections for asyncio refer to, once there has
+# been a second thread, whosever; and these complain when the interpreter ends.
+COMPLAINS_AT_THE_END = FREE_THREADED and sys.version_info[:2] == (3, 13)
 run_script = _memory.run_script
 together = _memory.together
 attempts = _memory.attempts
