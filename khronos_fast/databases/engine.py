@@ -119,10 +119,10 @@ class Engine(ABC):
             return _sum([self._past, *map(_counts, self._sessions)])
 
     def _begin_count(self) -> None:
-        self._process = os.getpid()
         self._lock = threading.Lock()
         self._sessions: set[Session] = set()
         self._past = Counts()
+        self._process = os.getpid()  # the last, as whoever finds its own number there takes the lock
 
     def _own_lock(self) -> threading.Lock:
         # In a forked child the lock may be held by a thread that is not there, and the sessions are the parent's.

@@ -11,6 +11,7 @@ import logging
 import random
 import sqlite3
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -56,6 +57,14 @@ class SQLiteEngine(Engine):
         self.separate_writer = place.path is not None
         self._settings: dict[bool, Settings] = {}
         self._warned = False
+
+    def _begin_count(self) -> None:
+        super()._begin_count()
+        # The last connection that closes moves the log into the file; of two that close at once, each takes the other
+        # one for the last, and the log stays. So one closes at a time, the one that has this lock. It is reentrant, as
+        # a finalizer or a signal handler may come by; and the child of a fork has one of its own, like all that is
+        # begun here.
+        self.closing = threading.RLock()
 
     def connect(self, readonly: bool) -> Session:
         """Open a connection, and the file if it is the first."""
@@ -125,6 +134,7 @@ class SQLiteSession(Session):
     beginning: ClassVar[str] = "BEGIN IMMEDIATE"
     prompt: ClassVar[bool] = True
     pause: ClassVar[float] = 0.001
+    engine: SQLiteEngine
     connection: SQLiteConnection
 
     def __init__(self, engine: SQLiteEngine, connection: SQLiteConnection, settings: Settings) -> None:
@@ -259,5 +269,17 @@ class SQLiteSession(Session):
 
     def close(self) -> None:
         """Close the connection."""
-        if not self._occupied:
-            self.connection.close()
+        if self._occupied:
+            return
+        closing, mine = self.engine.closing, False
+        try:
+            # Not for longer: SQLite closes a connection only when no thread is at it any more, and one that was lent
+            # may have been handed on. A log that stays does no harm; a close that hangs would.
+            mine = closing.acquire(timeout=BUSY)
+        finally:
+            # Whoever is interrupted closes it all the same.
+            try:
+                self.connection.close()
+            finally:
+                if mine:
+                    closing.release()

@@ -251,6 +251,41 @@ def test_fork(backend, name):
 
 
 @needs_fork
+@FILE
+def test_fork_while_a_connection_closes(backend):
+    """The child does not wait for a thread that it hasn't."""
+    script = """
+with Database(url) as database:
+    database.execute("CREATE TABLE t (id INTEGER)")
+    closing, go = threading.Event(), threading.Event()
+
+    def close():
+        with database.engine.closing:
+            closing.set()
+            go.wait(60)
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    closing.wait(60)
+
+    def check():
+        from khronos_fast.databases import sqlite
+        sqlite.BUSY = 30
+        began = time.monotonic()
+        assert database.query("SELECT count(*) FROM t") == [(0,)]
+        # From this very thread: a new one may have the identity of the one that is missing.
+        database.engine.close(database.engine.open_reader())
+        assert database.close() is True
+        assert time.monotonic() - began < 20
+
+    forked(check)
+    go.set()
+    thread.join()
+"""
+    run_script(FORK + script, backend.url)
+
+
+@needs_fork
 def test_fork_in_memory():
     """The child has one of its own: the parent's is out of reach, and stays as it is."""
     script = """
