@@ -65,6 +65,13 @@ class AsyncLink:
         """All servers that hold keys: on one machine, the one."""
         return await self._bounded(self._conversation.primaries(time.monotonic() + self.timeout))
 
+    def relocate(self) -> None:
+        """Ask the Sentinels, where there are any, who is the primary, before anything else is asked.
+
+        The one thing that may be called from any thread.
+        """
+        self._conversation.relocate()
+
     async def ping(self) -> None:
         """Come back if Redis answers, else raise RedisUnavailable."""
         pong(await self.ask((PING,)), self.address)

@@ -8,7 +8,8 @@ else there is:
 - A cluster. `CLUSTER SLOTS` says who serves what; MOVED corrects it slot by slot, and has it read again, at most once
   a second; ASK and TRYAGAIN are followed. A node that fails is not tried again for half a second, except by one who
   looks whether it is back, and the topology is asked of another one.
-- Sentinels. They say who is the primary, and are asked again when that one fails or turns out to be a replica.
+- Sentinels. They say who is the primary, and are asked again when that one fails or turns out to be a replica: by what
+  it answers, or since somebody who listens to it has been told so.
 
 redis-py's clients do the same, but not within a time that one can state, as they wait anew for each server and each
 piece of an answer; so what is taken from redis-py are the connections with their handshake, and the parser.
@@ -100,6 +101,8 @@ class Conversation:
         self._sentinels = [Connections(node, kit, 4, sentinel=True) for node in address.sentinels]
         # One server: where it is. With sentinels, None until they have said so.
         self._home: Connections | None = self._group(address.nodes[0]) if address.kind == "single" else None
+        # Another object each time that somebody else has noticed that the primary may have changed.
+        self._era = object()
         # A cluster.
         self._topology: Topology | None = None
         self._generation = 0
@@ -133,13 +136,25 @@ class Conversation:
         if self._closed:
             raise RedisUnavailable("the link is closed")
         if not self._address.clustered:
-            if afresh and self._sentinels:
-                self._home = None
+            if afresh:
+                self.relocate()
             return [(self._home or await self._locate(deadline)).node]
         if afresh or self._topology is None or self._stale or time.monotonic() - self._refreshed > REFRESH:
             await self._refresh(deadline, TROUBLE)
         assert self._topology is not None
         return list(dict.fromkeys(each for each in self._topology.slots if each is not None))
+
+    def relocate(self) -> None:
+        """With sentinels: who was the primary may be one no more, so they are asked before anything else is.
+
+        An old primary that lives on as a replica goes on to answer those who read, and they would never notice. Any
+        thread may say so, also where the connections are an event loop's, so none of them is touched: whoever asks the
+        sentinels next closes those to the old primary, or has heard from it that it still is the primary.
+        """
+        if self._sentinels:
+            # In this order: who is just finding out either sees that it may be out of date, or is undone.
+            self._era = object()
+            self._home = None
 
     def close(self) -> None:
         """Close all connections that nobody uses, and the others when they come back."""
@@ -454,6 +469,7 @@ class Conversation:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
+                era = self._era
                 try:
                     # Half of what is left is for the primary.
                     reply = await self._query(
@@ -473,5 +489,8 @@ class Conversation:
                     continue
                 self._keep_only([node])
                 self._home = group
+                if self._era is not era:
+                    # They may have answered before it changed. That will do for this call, which had begun before, too.
+                    self._home = None
                 return group
         raise RedisUnavailable("no sentinel names a primary that answers") from cause

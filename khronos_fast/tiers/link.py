@@ -77,6 +77,10 @@ class Link:
         except (RedisError, OSError) as error:
             raise unavailable(error, self.address, self.timeout) from error
 
+    def relocate(self) -> None:
+        """Ask the Sentinels, where there are any, who is the primary, before anything else is asked."""
+        self._current().relocate()
+
     def ping(self) -> None:
         """Come back if Redis answers, else raise RedisUnavailable."""
         pong(self.ask((PING,)), self.address)

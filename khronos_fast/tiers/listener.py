@@ -31,6 +31,8 @@ from khronos_fast.tiers.wire import unavailable
 from khronos_fast.tiers.writes import BATCH
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from khronos_fast.tiers.address import Address
     from khronos_fast.tiers.coherence import Mode
     from khronos_fast.tiers.command import Node
@@ -100,14 +102,18 @@ class Listener:
         address: where Redis is.
         link: how it is asked.
         mode: how it is to tell of changes.
+        relocate: has all links find out where the primary is, before they ask anything else.
     """
 
-    def __init__(self, address: Address, link: Link, mode: Mode) -> None:
+    def __init__(
+        self, address: Address, link: Link, mode: Mode, relocate: weakref.WeakMethod[Callable[[], None]]
+    ) -> None:
         self.address = address
         self.coherence = Coherence(mode, address.settings.get("db") or 0, self._verify)
         self.prefixes: set[bytes] = set()
         """What the keys of all namespaces begin with that have ever been among them."""
         self._link = link
+        self._relocate = relocate
         self._members: weakref.WeakSet[Rules] = weakref.WeakSet()
         self._closed = False
         self._refusal: RedisUnavailable | None = None
@@ -314,6 +320,7 @@ class Listener:
                 link.ask()
         except _FAILURES as error:
             ears.drop(link)
+            self._may_have_moved()
             self._failed(error)
 
     def _hear(self, pushes: list[list[Any]], node: Node) -> None:
@@ -348,6 +355,12 @@ class Listener:
         except _FAILURES as error:
             self._failed(error)
 
+    def _may_have_moved(self) -> None:
+        """Who was the primary may be a replica now, which goes on to answer those who read."""
+        relocate = self._relocate()
+        if relocate is not None:
+            relocate()
+
     def _failed(self, error: Exception) -> None:
         """A connection could not be made, or was lost."""
         found = error if isinstance(error, RedisUnavailable) else unavailable(error, self.address, CONNECT)
@@ -364,14 +377,17 @@ class Listener:
         links = list(ears.links.values())
         complete = bool(links) and ears.wanted == ears.links.keys()
         proof = min((link.proof for link in links), default=0.0)
-        news = False
-        lost = regained = False
+        news = lost = regained = False
         for rules in members:
             hears = complete and all(rules.prefix in link.confirmed for link in links)
             if hears and not rules.hears:
                 if rules.has_heard and not regained:
                     regained = True
                     self.coherence.counters.add("resyncs")
+                if not news:
+                    # What is read from now on is kept, so it must not come from where nobody listens any more. What
+                    # has been asked for already is not kept.
+                    self._may_have_moved()
                 self.coherence.regain(rules, proof)
                 rules.has_heard = news = True
             elif not hears and rules.hears:

@@ -90,6 +90,7 @@ class RedisTier:
         self.address = Address.of(redis)
         if connect:
             self.address.check()
+        self._shown = ("", "")
         self.breaker = Breaker()
         self.deletions = RememberedDeletions()
         # Of what has been deleted, or written, and other processes could not be told.
@@ -198,6 +199,14 @@ class RedisTier:
                 link = self._async_links[loop] = AsyncLink(self.address, self.timeout, self.max_connections)
         return link
 
+    def relocate(self) -> None:
+        """The primary may be another one: every link finds out before it asks anything else. From any thread."""
+        self._link.relocate()
+        with self._lock:
+            links = list(self._async_links.values())
+        for link in links:
+            link.relocate()
+
     # ---------------------------------------------------------------------- who shares it
 
     def join(self, rules: Rules) -> None:
@@ -219,7 +228,9 @@ class RedisTier:
         with self._lock:
             listener = self._listeners.get(mode)
             if listener is None:
-                listener = self._listeners[mode] = Listener(self.address, self._link, mode)
+                # Weakly, as the tier has the listener.
+                relocate = weakref.WeakMethod(self.relocate)
+                listener = self._listeners[mode] = Listener(self.address, self._link, mode, relocate)
         listener.join(rules, patient=self._patient)
         rules.listener = listener
 
@@ -354,10 +365,17 @@ class RedisTier:
             return False
         return True
 
+    def _shown_address(self) -> str:
+        # Writing it costs more than all the rest of `stats`; its kind may turn out to be another one.
+        kind, text = self._shown
+        if kind != self.address.kind:
+            kind, text = self._shown = self.address.kind, str(self.address)
+        return text
+
     def stats(self) -> RedisStats:
         """Return what was counted, and how it stands."""
         return RedisStats(
-            address=str(self.address),
+            address=self._shown_address(),
             breaker=self.breaker.state,
             breaker_opened=self.breaker.opened,
             deletions_remembered=len(self.deletions),

@@ -10,6 +10,7 @@ import concurrent.futures
 import functools
 import importlib.util
 import inspect
+import re
 import sys
 import threading
 import time
@@ -33,8 +34,14 @@ _spec.loader.exec_module(_memory)
 
 FREE_THREADED = _memory.FREE_THREADED
 # Without the GIL, 3.13 no longer takes apart in order what redis-py's connections for asyncio refer to, once there has
-# been a second thread, whosever; and these complain when the interpreter ends.
-COMPLAINS_AT_THE_END = FREE_THREADED and sys.version_info[:2] == (3, 13)
+# been a second thread, whosever; and these, and asyncio's streams in them, complain when the interpreter ends.
+_COMPLAINS_AT_THE_END = FREE_THREADED and sys.version_info[:2] == (3, 13)
+_COMPLAINT = re.compile(
+    r"Exception ignored in: <function (?:AbstractConnection|StreamWriter)\.__del__ at 0x[0-9A-Fa-f]+>\n"
+    r"Traceback \(most recent call last\):\n"
+    r'  File ".*asyncio.(?:connection|streams)\.py", line \d+, in __del__\n(?:    .*\n)*'
+    r"TypeError: 'NoneType' object is not callable\n"
+)
 run_script = _memory.run_script
 together = _memory.together
 attempts = _memory.attempts
@@ -48,6 +55,11 @@ PROJECT = str(Path(khronos_fast.__file__).resolve().parents[1])
 REPOSITORY = str(Path(__file__).resolve().parents[2])
 
 __all__ = ["PATIENCE", "when"]
+
+
+def complaints(done):
+    """What a script has left on stderr, but for what others are known to say there at the end."""
+    return _COMPLAINT.sub("", done.stderr) if _COMPLAINS_AT_THE_END else done.stderr
 
 
 class Refused(Exception):

@@ -249,6 +249,28 @@ class TestSentinel:
         if not kill:
             when(lambda: not listening(old), "somebody still listens to the old primary")
 
+    def test_nobody_reads_from_the_old_primary(self, make, face, own_sentinels):
+        """It is a replica now: over the connections that there are it would answer, and tell of no change."""
+        caches = both(make, own_sentinels.async_client() if face.asynchronous else own_sentinels.client())
+        values = dict.fromkeys(KEYS, "old")
+        for cache in caches.values():
+            cache.set_many(values)
+            filled(cache, values)
+        old, new = own_sentinels.primary, own_sentinels.replica
+        with old.asked() as client:
+            client.set("mark", 1)
+            assert client.wait(1, 5000) == 1
+        own_sentinels.fail_over(kill=False)
+        when(lambda: len(listening(new)) == 2 and not listening(old), "not all listen to the new primary")
+        until_up(*caches.values())
+        for server in (old, new):
+            server.reset_calls()
+        for cache in caches.values():
+            assert cache.get(KEYS[0]) == "old"
+            assert cache.get_many(KEYS) == values
+        assert {"get", "mget"} <= new.calls().keys()
+        assert {"get", "mget"}.isdisjoint(old.calls())
+
     def test_a_cut_without_a_fail_over(self, make, face, sentinels, mode):
         given = sentinels.async_client() if face.asynchronous else sentinels.client()
         cache, other = (make(redis=given, coherence=mode) for _ in range(2))

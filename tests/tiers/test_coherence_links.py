@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from .support import COMPLAINS_AT_THE_END, Loader, Refused, run_script, when
+from .support import Loader, Refused, complaints, run_script, when
 from .test_coherence_versions import (
     CHANNEL,
     LIMIT,
@@ -552,5 +552,4 @@ print(time.monotonic(), flush=True)
         )
         done = run_script(source, own_server.url, mode, way, state, str(own_server.pid))
         assert time.monotonic() - float(done.stdout) < 5
-        if not (way == "async" and COMPLAINS_AT_THE_END):
-            assert done.stderr == ""
+        assert complaints(done) == ""

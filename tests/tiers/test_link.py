@@ -1058,6 +1058,48 @@ def test_a_primary_that_has_become_a_replica_is_found_out(link, sentinels):
     assert sentinels.primary.ask("GET", "k") == b"w"
 
 
+def test_a_primary_that_somebody_else_has_found_out(link, sentinels):
+    """Nobody writes, so it would go on to answer."""
+    one = link(sentinels.client())
+    one.ask([put(b"k", b"v")])
+    when(lambda: sentinels.replica.keys() == [b"k"])
+    old = one.conversation._home
+    sentinels.fail_over(kill=False)
+    one.link.relocate()
+    sentinels.replica.reset_calls()
+    assert one.ask([get(b"k")]) == [b"v"]
+    assert "get" not in sentinels.replica.calls()
+    assert [node.port for node in one.primaries()] == [sentinels.primary.port]
+    assert old._idle == []
+
+
+def test_what_sentinels_had_said_before_is_used_once_only(link, sentinels):
+    one = link(sentinels.client())
+    conversation = one.conversation
+    query = conversation._query
+
+    async def overtaken(*arguments):
+        reply = await query(*arguments)
+        one.link.relocate()
+        return reply
+
+    conversation._query = overtaken
+    assert one.ask([put(b"k", b"v")]) == [b"OK"]
+    assert conversation._home is None
+    conversation._query = query
+    assert one.ask([get(b"k")]) == [b"v"]
+    assert conversation._home is not None
+
+
+def test_one_server_is_not_looked_for(link, server):
+    one = link(server.url)
+    one.ping()
+    server.reset_calls()
+    one.link.relocate()
+    assert one.ask([get(b"k")]) == [None]
+    assert server.calls().keys() - {"config|resetstat", "info", "hello", "client|setinfo"} == {"get"}
+
+
 def test_a_sentinel_that_is_gone_is_passed_over(link, own_sentinels):
     client = own_sentinels.client()
     own_sentinels.sentinels[0].kill()
