@@ -67,6 +67,7 @@ from khronos_fast._core.look_up cimport look_in_lane
 from khronos_fast._core.pattern cimport EXACT, Pattern, pattern_free
 from khronos_fast._core.prefixes cimport prefixes_give_up
 from khronos_fast._core.recency cimport recency_next, recency_oldest, recency_touch
+from khronos_fast._core.records cimport new_record
 from khronos_fast._core.slab cimport NEVER, NO_ENTRY, Slab, slab_release
 from khronos_fast._core.store cimport (
     Store,
@@ -1275,11 +1276,11 @@ cdef class MemoryCache:
         loads, load_failures, load_time = self.loads, self.load_failures, self.load_time
         seen = store[0]
         store_leave(store)
-        return CacheStats(
+        return new_record(CacheStats, (
             hits, misses, seen.inserts, seen.updates, seen.departed[<int> EVICTED], seen.departed[<int> EXPIRED],
             seen.departed[<int> INVALIDATED], loads, load_failures, load_time / 1e9, seen.slab.count, seen.limit,
             seen.weight if seen.max_weight != 0 else None, seen.max_weight if seen.max_weight != 0 else None,
-        )
+        ))
 
     @property
     def maxsize(self):

@@ -332,7 +332,7 @@ cdef bint is_worth_a_nap(Pool self) noexcept:
     mutex_enter(&self.mutex)
     worth = (
         self.line.first == NULL and self.idle.first == NULL and self.borrowed == self.max_size
-        and self.used < <int64_t> self.acquired * NAP
+        and self.uses.total < <int64_t> self.acquired * NAP
     )
     mutex_leave(&self.mutex)
     return worth

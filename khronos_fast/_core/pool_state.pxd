@@ -21,6 +21,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from khronos_fast._core.clock cimport Moment, stamp_now
+from khronos_fast._core.durations cimport Durations, durations_add
 from khronos_fast._core.forks cimport forks_so_far
 from khronos_fast._core.mutex cimport Mutex, mutex_enter, mutex_leave
 from khronos_fast._core.slab cimport NEVER
@@ -124,7 +125,9 @@ cdef class PoolState:
     cdef int64_t next_expiry    # no resource reaches the end of its longest life earlier
     cdef uint64_t created, create_failures, destroyed, acquired, timeouts, rejected
     cdef uint64_t validation_failures, expired_idle, expired_lifetime
-    cdef int64_t waited, used   # nanoseconds, all together
+    cdef int64_t left           # nanoseconds that borrowers have waited in vain, all together
+    # What it took to be lent one, those who did not wait at all left out; how long each was out; what opening took.
+    cdef Durations waits, uses, openings_took
 
     cdef object crew            # who does the jobs and keeps the alarm
     cdef object __weakref__
@@ -218,7 +221,7 @@ cdef inline bint put_back(PoolState self, PyObject *slot, int64_t now) noexcept:
     """Take a borrowed resource back, where that is all there is to do."""
     if not self.plain or self.line.first != NULL or is_surplus(self, slot, now):
         return False
-    self.used += now - (<Slot> slot).since
+    durations_add(&self.uses, now - (<Slot> slot).since)
     self.borrowed -= 1
     (<Slot> slot).doing = IDLE
     (<Slot> slot).since = now

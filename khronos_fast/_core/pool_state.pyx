@@ -26,11 +26,20 @@ from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 
 from khronos_fast._core.arguments cimport parse_callable, parse_count, parse_seconds
 from khronos_fast._core.clock cimport clock_setup, fine_now
+from khronos_fast._core.durations cimport (
+    DURATION_CLASSES,
+    Durations,
+    durations_add,
+    durations_record,
+    durations_take_back,
+)
 from khronos_fast._core.forks cimport count_forks, forks_so_far
 from khronos_fast._core.mutex cimport mutex_enter, mutex_leave, mutex_renew
+from khronos_fast._core.records cimport new_record
 from khronos_fast._core.slab cimport NEVER
 
 cdef extern from *:
@@ -138,28 +147,18 @@ cdef class PoolState:
         cdef uint64_t created = self.created, failures = self.create_failures, destroyed = self.destroyed
         cdef uint64_t acquired = self.acquired, timeouts = self.timeouts, rejected = self.rejected
         cdef uint64_t invalid = self.validation_failures, idled = self.expired_idle, outlived = self.expired_lifetime
-        cdef int64_t waited = self.waited, used = self.used
+        cdef int64_t left = self.left
+        cdef Durations waits = self.waits, uses = self.uses, openings = self.openings_took
         mutex_leave(&self.mutex)
-        return PoolStats(
-            size=size,
-            available=idle,
-            borrowed=borrowed,
-            waiting=waiting,
-            opening=opening,
-            min_size=self.min_size,
-            max_size=self.max_size,
-            created=created,
-            create_failures=failures,
-            destroyed=destroyed,
-            acquired=acquired,
-            timeouts=timeouts,
-            rejected=rejected,
-            validation_failures=invalid,
-            expired_idle=idled,
-            expired_lifetime=outlived,
-            wait_seconds=waited / 1e9,
-            use_seconds=used / 1e9,
-        )
+        cdef uint64_t waited = 0
+        for i in range(DURATION_CLASSES):
+            waited += waits.counts[i]
+        return new_record(PoolStats, (      # in the order of its fields
+            size, idle, borrowed, waiting, opening, self.min_size, self.max_size, created, failures, destroyed,
+            acquired, timeouts, rejected, invalid, idled, outlived, waited, (waits.total + left) / 1e9,
+            uses.total / 1e9, durations_record(&waits, acquired - waited), durations_record(&uses, 0),
+            durations_record(&openings, 0),
+        ))
 
     def __repr__(self):
         stats = self.stats()
@@ -279,7 +278,7 @@ cdef void serve_first(PoolState self, PyObject *slot, int64_t now, Line *woken) 
     (<Waiter> waiter).slot = <Slot> slot
     (<Waiter> waiter).lease = (<Slot> slot).lease
     (<Waiter> waiter).fate = SERVED
-    self.waited += now - (<Waiter> waiter).since
+    durations_add(&self.waits, now - (<Waiter> waiter).since)
     woken_add(woken, waiter)
 
 
@@ -630,7 +629,7 @@ cdef Fate leave_line(PoolState self, Waiter waiter, bint out_of_time) except *:
         waiter.fate = LEFT
         if waiter.generation == self.generation and self.forks == forks_so_far:
             line_remove(&self.line, <PyObject *> waiter)
-            self.waited += now - waiter.since
+            self.left += now - waiter.since
             if out_of_time:
                 self.timeouts += 1
     fate = waiter.fate
@@ -643,7 +642,7 @@ cdef Fate leave_line(PoolState self, Waiter waiter, bint out_of_time) except *:
 cdef void count_wait(PoolState self, int64_t time) noexcept:
     """Of one who has waited without having joined the line."""
     mutex_enter(&self.mutex)
-    self.waited += time
+    durations_add(&self.waits, time)
     mutex_leave(&self.mutex)
 
 
@@ -723,7 +722,7 @@ cdef Doing take_back(PoolState self, Slot slot, uint64_t lease, Doing doing, bin
         mutex_leave(&self.mutex)
         return BORROWED
     used[0] = now - slot.since
-    self.used += used[0]
+    durations_add(&self.uses, used[0])
     self.borrowed -= 1
     if is_surplus(self, <PyObject *> slot, now):
         if now >= slot.expires:
@@ -809,6 +808,8 @@ cdef void pass_on(PoolState self, Waiter waiter, int64_t now, Line *woken) noexc
     waiter.fate = LEFT
     self.borrowed -= 1
     self.acquired -= 1
+    durations_take_back(&self.waits, waiter.slot.since - waiter.since)
+    self.left += waiter.slot.since - waiter.since
     if not settle(self, slot, now, woken):
         give_job(self, slot, TO_CLOSE, now)
 
@@ -883,6 +884,7 @@ cdef bint was_opened(PoolState self, Slot slot, object resource) except -1:
     self.back_off = 0
     self.grown = now
     self.created += 1
+    durations_add(&self.openings_took, took)
     self.size += 1
     table_add(self, <PyObject *> resource, <PyObject *> slot)
     if self.max_lifetime != NEVER:
@@ -1065,7 +1067,7 @@ cdef int begin_to_close(PoolState self) except -1:
         waiter = self.line.first
         line_remove(&self.line, waiter)
         (<Waiter> waiter).fate = REFUSED
-        self.waited += now - (<Waiter> waiter).since
+        self.left += now - (<Waiter> waiter).since
         woken_add(&woken, waiter)
     while self.idle.first != NULL:
         retire_idle(self, self.idle.first, now)
@@ -1184,7 +1186,10 @@ cdef int start_in_child(PoolState self) except -1:
     empty(self)
     self.created = self.create_failures = self.destroyed = self.acquired = self.timeouts = self.rejected = 0
     self.validation_failures = self.expired_idle = self.expired_lifetime = 0
-    self.waited = self.used = 0
+    self.left = 0
+    memset(&self.waits, 0, sizeof(Durations))
+    memset(&self.uses, 0, sizeof(Durations))
+    memset(&self.openings_took, 0, sizeof(Durations))
     end_start(&self.forks, forks_so_far)
     keep_for_ever(of_parent)
     return 0

@@ -2,6 +2,9 @@
 
 from typing import Any, NamedTuple
 
+from khronos_fast._core.histogram import Histogram
+from khronos_fast._core.records import as_dict
+
 
 class PoolStats(NamedTuple):
     """What a `Pool` or an `AsyncPool` holds now, and what it has counted since it was made.
@@ -42,10 +45,18 @@ class PoolStats(NamedTuple):
     """Resources that were closed as nobody had used them for long."""
     expired_lifetime: int = 0
     """Resources that were closed at the end of their longest life."""
+    waited: int = 0
+    """Of those that were lent, the ones for which the borrower had to wait."""
     wait_seconds: float = 0.0
-    """Seconds that borrowers have waited, all together."""
+    """Seconds that borrowers have waited, all together; those that waited in vain included."""
     use_seconds: float = 0.0
     """Seconds that resources were out, all together; those that are still out not included."""
+    wait_times: Histogram = Histogram()
+    """How long it took to be lent a resource; of those who were."""
+    use_times: Histogram = Histogram()
+    """How long resources were out."""
+    create_times: Histogram = Histogram()
+    """How long it took to open one."""
 
     @property
     def usage(self) -> float:
@@ -54,4 +65,9 @@ class PoolStats(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return every figure by name, ready for JSON."""
-        return {**self._asdict(), "usage": self.usage}
+        figures = as_dict(self)
+        figures["wait_times"] = self.wait_times.as_dict()
+        figures["use_times"] = self.use_times.as_dict()
+        figures["create_times"] = self.create_times.as_dict()
+        figures["usage"] = self.usage
+        return figures

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from khronos_fast._core.records import as_dict
+
 
 class CacheStats(NamedTuple):
     """The counters of a `MemoryCache` since it was made, and what it holds now.
@@ -55,7 +57,10 @@ class CacheStats(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return every figure by name, ready for JSON."""
-        return {**self._asdict(), "hit_ratio": self.hit_ratio, "usage": self.usage}
+        figures = as_dict(self)
+        figures["hit_ratio"] = self.hit_ratio
+        figures["usage"] = self.usage
+        return figures
 
 
 class CacheInfo(NamedTuple):

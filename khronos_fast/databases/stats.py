@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from khronos_fast._core.pool_stats import PoolStats
+from khronos_fast._core.records import as_dict
 
 
 class DatabaseStats(NamedTuple):
@@ -32,5 +33,7 @@ class DatabaseStats(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return every figure by name, those of the pools as dicts, ready for JSON."""
-        writer = None if self.writer is None else self.writer.as_dict()
-        return {**self._asdict(), "pool": self.pool.as_dict(), "writer": writer}
+        figures = as_dict(self)
+        figures["pool"] = self.pool.as_dict()
+        figures["writer"] = None if self.writer is None else self.writer.as_dict()
+        return figures

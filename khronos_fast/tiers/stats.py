@@ -7,6 +7,7 @@ import threading
 import weakref
 from typing import Any, Literal, NamedTuple
 
+from khronos_fast._core.records import as_dict
 from khronos_fast._core.stats import CacheStats
 
 
@@ -39,7 +40,9 @@ class RedisStats(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return every figure by name, ready for JSON."""
-        return {**self._asdict(), "connected": self.connected}
+        figures = as_dict(self)
+        figures["connected"] = self.connected
+        return figures
 
 
 class CoherenceStats(NamedTuple):
@@ -70,7 +73,9 @@ class CoherenceStats(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return every figure by name, ready for JSON."""
-        return {**self._asdict(), "connected": self.connected}
+        figures = as_dict(self)
+        figures["connected"] = self.connected
+        return figures
 
 
 class TieredStats(NamedTuple):
@@ -125,10 +130,13 @@ class TieredStats(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return every figure by name, ready for JSON."""
-        redis = None if self.redis is None else self.redis.as_dict()
-        coherence = None if self.coherence is None else self.coherence.as_dict()
-        derived = {"hits": self.hits, "hit_ratio": self.hit_ratio}
-        return {**self._asdict(), "memory": self.memory.as_dict(), "redis": redis, "coherence": coherence, **derived}
+        figures = as_dict(self)
+        figures["memory"] = self.memory.as_dict()
+        figures["redis"] = None if self.redis is None else self.redis.as_dict()
+        figures["coherence"] = None if self.coherence is None else self.coherence.as_dict()
+        figures["hits"] = self.hits
+        figures["hit_ratio"] = self.hit_ratio
+        return figures
 
 
 class Counters:

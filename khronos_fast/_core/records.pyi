@@ -1,0 +1,3 @@
+from typing import Any
+
+def as_dict(record: tuple[Any, ...]) -> dict[str, Any]: ...
