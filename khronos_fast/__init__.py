@@ -15,6 +15,7 @@ from khronos_fast._core.errors import (
     WrongLoop,
 )
 from khronos_fast._core.glob import Glob
+from khronos_fast._core.histogram import Histogram
 from khronos_fast._core.lru_cache import cache, lru_cache
 from khronos_fast._core.memory import MemoryCache
 from khronos_fast._core.pool import Pool
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         Result,
         TransactionError,
     )
+    from khronos_fast.health import HealthCollector
     from khronos_fast.tiers import (
         AsyncTieredCache,
         CacheClosed,
@@ -66,6 +68,8 @@ __all__ = [
     "DatabaseStats",
     "DatabaseURLError",
     "Glob",
+    "HealthCollector",
+    "Histogram",
     "JSONCodec",
     "KhronosError",
     "LoaderCycle",
@@ -106,6 +110,7 @@ _LAZY = {
     "DatabaseURLError": "khronos_fast.databases",
     "Result": "khronos_fast.databases",
     "TransactionError": "khronos_fast.databases",
+    "HealthCollector": "khronos_fast.health",
     "AsyncTieredCache": "khronos_fast.tiers",
     "CacheClosed": "khronos_fast.tiers",
     "Codec": "khronos_fast.tiers",
