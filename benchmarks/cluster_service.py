@@ -28,10 +28,11 @@ from load import Load, Report, Request, request  # noqa: E402
 
 USERS = 100
 CONNECTIONS = (1, 100)
+AGE = 1.2  # seconds; the workers look at their figures once a second
 FIGURES = {
-    "memory": r'cache_gets_total\{.*tier="memory",result="hit"',
-    "redis": r'cache_gets_total\{.*tier="redis",result="hit"',
-    "loads": r"khronos_cache_loads_total\{",
+    "memory": r'khronos_cache_tier_hits_total\{.*tier="memory"',
+    "redis": r'khronos_cache_tier_hits_total\{.*tier="redis"',
+    "loads": r"cache_load_duration_seconds_count\{",
 }
 
 
@@ -60,8 +61,8 @@ RUNS = (
 class Service:
     """The example, running."""
 
-    def __init__(self, http_port: int, worker_ports: range) -> None:
-        self.http_port, self.worker_ports = http_port, worker_ports
+    def __init__(self, http_port: int, worker_ports: range, token: str) -> None:
+        self.http_port, self.worker_ports, self.token = http_port, worker_ports, token
 
     def warm(self) -> None:
         """Have every worker know every user."""
@@ -69,10 +70,13 @@ class Service:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/users/{user}/projects").read()
 
     def counts(self) -> Counter[str]:
-        """What the caches of all workers have counted."""
+        """What the caches of all workers have counted, a second ago at the latest."""
+        time.sleep(AGE)
         found: Counter[str] = Counter()
         for port in self.worker_ports:
-            text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+            headers = {"Authorization": f"Bearer {self.token}"}
+            asked = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers=headers)
+            text = urllib.request.urlopen(asked).read().decode()
             for line, (name, pattern) in itertools.product(text.splitlines(), FIGURES.items()):
                 if re.match(pattern, line):
                     found[name] += int(float(line.rpartition(" ")[2]))
@@ -98,7 +102,7 @@ def service(folder: str, arguments: argparse.Namespace, cache: str) -> Iterator[
     try:
         if not any("Ctrl-C ends it" in line for line in process.stdout):
             raise SystemExit(process.wait())
-        yield Service(http_port, worker_ports)
+        yield Service(http_port, worker_ports, (Path(folder) / "token").read_text())
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate()

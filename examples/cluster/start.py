@@ -72,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--redis", metavar="URL", help="default: one is started for this cluster alone")
     parser.add_argument("--nginx", metavar="PROGRAM", default="nginx", help="default: %(default)s")
-    parser.add_argument("--no-nginx", action="store_true", help="it runs elsewhere, from the same folder")
+    parser.add_argument("--no-nginx", action="store_true", help="another one runs, as this user, from the same folder")
     parser.add_argument("--restart", action="store_true", help="restart the workers of the cluster that runs in --data")
     return parser.parse_args()
 
@@ -116,7 +116,12 @@ def worker_child(folder: Folder, number: int, port: int, redis_url: str) -> Chil
     """A granian with one worker process; it would share its port between several, and nobody could ask one of them."""
     command = [*programs.granian(), "--interface", "asgi", "--host", probes.LOCAL, "--port", str(port)]
     command += ["--workers", "1", "--http", "1", "--no-ws", "--http1-header-read-timeout", str(KEEP_ALIVE)]
-    environment = {"WORKER": str(number), "DATABASE_URL": folder.database_url, "REDIS_URL": redis_url}
+    environment = {
+        "WORKER": str(number),
+        "DATABASE_URL": folder.database_url,
+        "REDIS_URL": redis_url,
+        "HEALTH_TOKEN": folder.token(),
+    }
     return Child(
         f"worker {number}",
         [*command, "service.app:app"],
@@ -165,10 +170,12 @@ def prepare(folder: Folder) -> None:
     """Make what is missing in the folder. Raises SetupError."""
     from service import tables
 
+    if folder.is_open_to_others():
+        say(f"others may look into {folder.path}, at the database and the logs; if they should not: chmod 700")
     if folder.make_certificate():
         say(f"made a certificate for this machine alone; put a real one to {folder.certificate} and {folder.key}")
     if password := folder.make_password():
-        say(f"the password of /metrics, which is not told again: user {USER}, password {password}")
+        say(f"for /metrics and /dashboard, and not told again: user {USER}, password {password}")
     if tables.prepare(folder.database_url):
         say(f"made a database with {tables.USERS} users")
 
@@ -178,7 +185,7 @@ def announce(arguments: argparse.Namespace) -> None:
     if not arguments.no_nginx:
         say(f"http://localhost:{arguments.http_port}/users/1/projects")
         say(f"https://localhost:{arguments.https_port}/users/1/projects")
-        say(f"http://localhost:{arguments.http_port}/metrics (user {USER})")
+        say(f"https://localhost:{arguments.https_port}/dashboard (user {USER})")
     for number in range(arguments.workers):
         say(f"worker {number + 1}: http://{probes.LOCAL}:{arguments.worker_port + number}/health")
     say(f"logs: {arguments.data / 'logs'}")

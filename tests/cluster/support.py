@@ -33,8 +33,9 @@ def missing():
     for program in ("nginx", "openssl"):
         if shutil.which(program, path=path) is None:
             return f"{program} is needed"
-    if importlib.util.find_spec("granian") is None:
-        return "granian is needed: install the dependency group 'cluster' where it has a wheel"
+    for module in ("granian", "prometheus_client"):
+        if importlib.util.find_spec(module) is None:
+            return f"{module} is needed: install the dependency group 'cluster' where it has a wheel"
     if not BINARIES:
         return "a Redis is needed, and redis-py"
     return None
@@ -156,7 +157,11 @@ class Example:
     def __exit__(self, *exception):
         self.close()
 
-    def ask(self, path, *, port=None, method="GET", body=None, tls=False, password=None):
+    def token(self):
+        """What the workers want to see."""
+        return (self.data / "token").read_text()
+
+    def ask(self, path, *, port=None, method="GET", body=None, tls=False, password=None, token=None):
         """The status and the body (of JSON, the value) that answer one request over a connection of its own."""
         if tls:
             trusting = ssl.create_default_context(cafile=self.data / "ssl" / "cert.pem")
@@ -166,6 +171,8 @@ class Example:
         headers = {}
         if password is not None:
             headers["Authorization"] = "Basic " + base64.b64encode(f"metrics:{password}".encode()).decode()
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         with contextlib.closing(connection):
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
@@ -185,5 +192,5 @@ class Example:
 
     def figure(self, pattern, port):
         """A figure of a worker's metrics: the sum of all that match."""
-        text = self.ask("/metrics", port=port)[1]
+        text = self.ask("/metrics", port=port, token=self.token())[1]
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if re.match(pattern, line))

@@ -1,7 +1,6 @@
 """The service under nginx: every worker is reached, nothing fails whatever happens to a worker, and none is stale."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,6 +14,8 @@ from .support import PASSWORD, START, Example, descendants
 
 REQUESTS, CONNECTIONS = 10_000, 100
 USERS = 100
+POOL = "db_client_connection_pool_name"
+AGE = 1.2  # seconds; what a worker tells of itself is a second old at the most
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,7 @@ def check(load):
 def test_health_reaches_every_worker(example):
     answers = [example.ask("/health") for _ in range(100)]
     assert {status for status, _ in answers} == {200}
+    assert all(set(body) == {"status", "pid", "worker"} for _, body in answers)
     assert {body["status"] for _, body in answers} == {"UP"}
     assert {body["worker"] for _, body in answers} == {"1", "2", "3"}
     assert {body["pid"] for _, body in answers} == set(example.pids().values())
@@ -58,20 +60,89 @@ def test_only_health_is_not_logged(example):
     assert "/health" not in log.read_text()
 
 
+@pytest.mark.parametrize("password", [None, "wrong"])
+@pytest.mark.parametrize("path", ["/workers/1/metrics", "/workers/4/metrics", "/workers/99/dashboard"])
+def test_nobody_counts_the_workers_without_a_password(example, path, password):
+    """They hear the same of one that is there and of one that is not."""
+    assert example.ask(path, password=password)[0] == 401
+
+
+@pytest.mark.parametrize("path", ["//metrics", "/./metrics", "/%6detrics", "/users/../metrics", "/metrics%0a"])
+def test_the_token_is_for_the_collector_alone(example, path):
+    """However its route is written, it is not the application that is asked, and handed the token."""
+    assert example.ask(path)[0] == 401
+    status, text = example.ask(path, password=PASSWORD)
+    assert status == 200
+    assert "cache_gets_total" in text
+
+
 @pytest.mark.parametrize(("password", "status"), [(None, 401), ("wrong", 401), (PASSWORD, 200)])
-def test_metrics_ask_for_a_password(example, password, status):
-    got, text = example.ask("/metrics", password=password)
+@pytest.mark.parametrize("path", ["/metrics", "/workers/1/metrics", "/workers/3/metrics"])
+def test_metrics_ask_for_a_password(example, path, password, status):
+    got, text = example.ask(path, password=password)
     assert got == status
     assert ("cache_gets_total" in text) == (status == 200)
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/dashboard", "/dashboard/live", "/dashboard/cluster", "/cache/stats"])
+def test_the_workers_ask_for_a_token(example, path):
+    """Although they are asked from their own machine, as everybody is who comes through nginx."""
+    port = example.worker_ports[0]
+    for refused in ({}, {"password": PASSWORD}, {"token": "wrong"}):
+        status, body = example.ask(path, port=port, **refused)
+        assert status == 401
+        assert set(body) == {"error"}
+    assert example.ask(path, port=port, token=example.token())[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/dashboard/live", "/dashboard/memory", "/cache/stats", "/pool/stats"])
+def test_nothing_comes_past_the_password(example, path):
+    """nginx vouches for whoever comes where it asks for the password, and for nobody else."""
+    assert example.ask(path)[0] == 401
+    assert example.ask(path, password=PASSWORD)[0] == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/workers/4/metrics", "/workers/0/metrics", "/workers/1/users/1/projects", "/workers/1/metrics%0d%0aX:%20y"],
+)
+def test_there_is_no_such_worker(example, path):
+    assert example.ask(path, password=PASSWORD)[0] == 404
+
+
 def test_metrics_are_what_prometheus_reads(example):
-    example.ask("/users/1/projects")
-    _, text = example.ask("/metrics", password=PASSWORD)
-    line = re.compile(r'# TYPE [a-z_]+ (counter|gauge)|[a-z_]+\{([a-z_]+="[^"\\]*",?)+\} [0-9.e-]+')
-    assert [each for each in text.splitlines() if not line.fullmatch(each)] == []
-    types = [each for each in text.splitlines() if each.startswith("#")]
-    assert len(types) == len(set(types))
+    from prometheus_client.parser import text_string_to_metric_families
+
+    for number, port in enumerate(example.worker_ports, 1):
+        example.ask("/users/1/projects", port=port)
+        _, text = example.ask(f"/workers/{number}/metrics", password=PASSWORD)
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        assert {sample.labels["worker"] for sample in samples} == {str(number)}
+        caches = {sample.labels["cache"] for sample in samples if sample.name == "cache_gets_total"}
+        pools = {sample.labels[POOL] for sample in samples if sample.name == "db_client_connection_max"}
+        assert (caches, pools) == ({"projects"}, {"database", "database.writer"})
+
+
+def test_each_worker_has_a_dashboard(example):
+    for number, port in enumerate(example.worker_ports, 1):
+        status, figures = example.ask(f"/workers/{number}/dashboard", password=PASSWORD)
+        assert status == 200
+        assert (figures["worker"], figures["pid"]) == (str(number), example.pids()[port])
+        assert set(figures["services"]["caches"]) == {"projects"}
+        assert figures["checks"]["database answers"]["status"] == "UP"
+        assert example.ask(f"/workers/{number}/dashboard/live", password=PASSWORD)[1]["now"]["worker"] == str(number)
+    assert example.ask("/dashboard")[0] == 302
+
+
+def test_every_worker_knows_all_workers(example):
+    def seen(port):
+        body = example.ask("/dashboard/cluster", port=port, token=example.token())[1]
+        return body["cluster"], {worker["worker"]: worker["pid"] for worker in body["workers"]}
+
+    pids = {str(number): pid for number, pid in enumerate(example.pids().values(), 1)}
+    for port in example.worker_ports:
+        when(lambda port=port: seen(port) == ("UP", pids), lambda port=port: str(seen(port)))
+    assert example.ask("/dashboard/cluster?page=1", password=PASSWORD)[1]["cluster"] == "UP"
 
 
 def test_tls_answers(example):
@@ -112,10 +183,12 @@ def test_hits_come_from_memory(example):
     port = example.worker_ports[0]
     example.ask("/users/5/projects", port=port)
     example.ask("/users/5/projects", port=port)
-    hits, loads = r'cache_gets_total.*tier="memory"', "khronos_cache_loads_total"
+    hits, loads = r'khronos_cache_tier_hits_total\{.*tier="memory"', r"cache_load_duration_seconds_count\{"
+    time.sleep(AGE)
     before = example.figure(hits, port), example.figure(loads, port)
     for _ in range(10):
         example.ask("/users/5/projects", port=port)
+    when(lambda: example.figure(hits, port) >= before[0] + 10)
     assert (example.figure(hits, port), example.figure(loads, port)) == (before[0] + 10, before[1])
 
 

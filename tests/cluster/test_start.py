@@ -12,6 +12,7 @@ from tiers.servers import Server, when
 
 from .support import EXAMPLE, PASSWORD, START, Example, descendants, free_ports, is_alive, listens
 
+PRIVATE = ("ssl/key.pem", "htpasswd", "token", "token.conf")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -132,7 +133,59 @@ def test_the_password_is_told_once(seeded):
 def test_the_private_files_are_private(seeded):
     data = seeded / "data"
     assert data.stat().st_mode & 0o777 == 0o700
-    assert (data / "ssl" / "key.pem").stat().st_mode & 0o777 == 0o600
+    for name in PRIVATE:
+        assert (data / name).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("password", [PASSWORD, ""], ids=["given", "kept"])
+def test_files_that_were_not_private_become_so(seeded, password):
+    """Whether they are written anew or not."""
+    data = seeded / "data"
+    for name in ("token", "token.conf", "htpasswd"):
+        (data / name).chmod(0o644)
+    with Example(seeded, workers=1, environment={"METRICS_PASSWORD": password}) as example:
+        assert example.ask("/metrics", password=PASSWORD)[0] == 200
+        assert not example.says("others may look")
+    for name in ("token", "token.conf", "htpasswd"):
+        assert (data / name).stat().st_mode & 0o777 == 0o600
+
+
+def mode_after_a_start(folder):
+    """The mode of a folder after a start that goes as far as making the folder ready, and what that has said."""
+    done = start_command(
+        "--data", folder, "--workers", 1, "--worker-port", free_ports(1), *ports(), COHERENCE="telepathy"
+    )
+    assert "worker 1 ended at once" in done.stderr
+    return folder.stat().st_mode & 0o777, done.stdout
+
+
+def test_a_folder_that_is_empty_becomes_private(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    folder.chmod(0o755)
+    mode, said = mode_after_a_start(folder)
+    assert mode == 0o700
+    assert "others may look" not in said
+
+
+def test_a_folder_with_other_things_in_it_is_left_as_it_is_and_that_is_said(tmp_path):
+    (tmp_path / "somebody's").touch()
+    tmp_path.chmod(0o755)
+    mode, said = mode_after_a_start(tmp_path)
+    assert mode == 0o755
+    assert f"others may look into {tmp_path}" in said
+    for name in PRIVATE:
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_token_stays(seeded):
+    """Prometheus has it."""
+    token = (seeded / "data" / "token").read_text()
+    assert len(token) > 40
+    with Example(seeded, workers=1) as example:
+        assert example.token() == token
+        assert token not in example.told()
+        assert example.ask("/metrics", port=example.worker_ports[0], token=token)[0] == 200
 
 
 def test_a_certificate_that_is_there_is_used(seeded):

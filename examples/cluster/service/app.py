@@ -1,10 +1,12 @@
 """The ASGI application: `granian --interface asgi service.app:app`."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from khronos_fast import AsyncDatabase, AsyncTieredCache, PoolExhausted, PoolTimeout, RedisTier
+from khronos_fast import AsyncDatabase, AsyncTieredCache, HealthCollector, PoolExhausted, PoolTimeout, RedisTier
+from khronos_fast.health import bearer
 from service.messages import Receive, RequestError, Scope, Send, as_json, send_answer
 from service.projects import Projects
 from service.routes import Request, Service, route
@@ -27,7 +29,31 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
                 memory=10_000, redis=tier, namespace="cluster", ttl=300, coherence=settings.coherence, name="projects"
             )
             await opened.enter_async_context(cache)
-        yield Service(settings.worker, Projects(database, cache), database, cache)
+        health = watch(settings, database, cache)
+        health.start()
+        opened.push_async_callback(asyncio.to_thread, health.stop)
+        yield Service(Projects(database, cache), health.asgi(answer))
+
+
+def watch(settings: Settings, database: AsyncDatabase, cache: AsyncTieredCache | None) -> HealthCollector:
+    """Return what answers /health, /metrics, /dashboard and their like, before the service is asked."""
+    health = HealthCollector(
+        "projects",
+        worker=settings.worker,
+        redis=settings.redis_url,
+        # nginx asks for a password, and vouches for whoever knows it. Without a token nobody sees more than the status.
+        authorize=bearer(settings.health_token) if settings.health_token else None,
+    )
+    health.register("database", database)
+    if cache is not None:
+        health.register("projects", cache)
+
+    async def database_answers() -> None:
+        await database.query("SELECT 1")
+
+    # Not critical: all workers have the same database, and each goes on serving what lies in its cache.
+    health.check("database answers", database_answers, critical=False)
+    return health
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,7 +61,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await live(scope, receive, send)
     elif scope["type"] == "http":
-        await answer(scope, receive, send)
+        await scope["state"]["service"].face(scope, receive, send)
     else:
         raise NotImplementedError(f"{scope['type']} is not spoken here")
 

@@ -1,25 +1,20 @@
 """What there is to ask for."""
 
-import os
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from khronos_fast import AsyncDatabase, AsyncTieredCache
-from service import metrics
-from service.messages import Answer, Receive, RequestError, as_json, read_json
+from service.messages import Answer, Receive, RequestError, Scope, Send, as_json, read_json
 from service.projects import Projects
 
 
 @dataclass(frozen=True)
 class Service:
-    """What answers are made from."""
+    """What answers are made from, and what is asked first: it answers what is about the worker itself."""
 
-    worker: str
     projects: Projects
-    database: AsyncDatabase
-    cache: AsyncTieredCache | None
+    face: Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Request(NamedTuple):
@@ -28,17 +23,6 @@ class Request(NamedTuple):
     service: Service
     receive: Receive
     numbers: dict[str, int]
-
-
-async def health(request: Request) -> Answer:
-    """Who answers."""
-    return as_json({"status": "UP", "pid": os.getpid(), "worker": request.service.worker})
-
-
-async def figures(request: Request) -> Answer:
-    """What was counted."""
-    service = request.service
-    return Answer(metrics.render(service.worker, service.cache, service.database), metrics.CONTENT_TYPE)
 
 
 async def projects_of_user(request: Request) -> Answer:
@@ -64,8 +48,6 @@ async def change_project(request: Request) -> Answer:
 
 Handler = Callable[[Request], Awaitable[Answer]]
 ROUTES: list[tuple[re.Pattern[str], dict[str, Handler]]] = [
-    (re.compile(r"/health"), {"GET": health}),
-    (re.compile(r"/metrics"), {"GET": figures}),
     (re.compile(r"/users/(?P<user>[0-9]{1,9})/projects"), {"GET": projects_of_user}),
     (re.compile(r"/users/(?P<user>[0-9]{1,9})/projects/(?P<project>[0-9]{1,9})"), {"PUT": change_project}),
 ]

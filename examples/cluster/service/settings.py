@@ -16,10 +16,11 @@ class Settings:
     redis_url: str
     caches: bool
     coherence: str | None
+    health_token: str | None
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read WORKER, DATABASE_URL, REDIS_URL, CACHE (on, off) and COHERENCE (pubsub, tracking, off)."""
+        """Read WORKER, DATABASE_URL, REDIS_URL, HEALTH_TOKEN, CACHE (on, off), COHERENCE (pubsub, tracking, off)."""
         cache = os.environ.get("CACHE", "on")
         if cache not in ("on", "off"):
             raise ValueError(f"CACHE must be on or off, not {cache!r}")
@@ -32,4 +33,5 @@ class Settings:
             redis_url=os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"),
             caches=cache == "on",
             coherence=CHOICES_OF_COHERENCE[coherence],
+            health_token=os.environ.get("HEALTH_TOKEN") or None,
         )

@@ -55,8 +55,8 @@ def redis_server() -> str:
 def granian() -> list[str]:
     """Return how this Python runs granian. Raises SetupError."""
     require("granian", "granian")
-    require("redis", "'khronos-fast[redis]'")
-    require("khronos_fast", "'khronos-fast[redis]'")
+    for module in ("redis", "prometheus_client", "khronos_fast"):
+        require(module, "'khronos-fast[redis,prometheus]'")
     return [sys.executable, "-m", "granian"]
 
 
