@@ -1,83 +1,73 @@
-"""Every example in a docstring, and in the README, runs as it stands."""
+"""Every example in a docstring runs as it stands."""
 
 import doctest
 import importlib
+import inspect
+import os
+import pkgutil
+import re
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+import khronos_fast
+
+PACKAGE = Path(khronos_fast.__file__).parent
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-# Where public names live, and how many of them show an example at the least.
-MODULES = {
-    "khronos_fast._core.async_pool": 1,
-    "khronos_fast._core.audit": 1,
-    "khronos_fast._core.cached": 1,
-    "khronos_fast._core.errors": 1,
-    "khronos_fast._core.glob": 4,
-    "khronos_fast._core.histogram": 1,
-    "khronos_fast._core.lru_cache": 2,
-    "khronos_fast._core.memory": 16,
-    "khronos_fast._core.pool": 2,
-    "khronos_fast._core.pool_events": 1,
-    "khronos_fast._core.pool_stats": 1,
-    "khronos_fast._core.records": 1,
-    "khronos_fast._core.removal": 1,
-    "khronos_fast._core.row": 2,
-    "khronos_fast._core.stats": 1,
-    "khronos_fast.databases.async_database": 1,
-    "khronos_fast.databases.async_transaction": 1,
-    "khronos_fast.databases.database": 1,
-    "khronos_fast.databases.errors": 1,
-    "khronos_fast.databases.result": 1,
-    "khronos_fast.databases.statement": 1,
-    "khronos_fast.databases.stats": 1,
-    "khronos_fast.databases.transaction": 1,
-    "khronos_fast.databases.url": 1,
-    "khronos_fast.health.authorization": 3,
-    "khronos_fast.health.collector": 1,
-    "khronos_fast.health.prefixes": 1,
-    "khronos_fast.health.probe": 1,
-    "khronos_fast.health.process": 1,
-    "khronos_fast.health.sanitize": 1,
-    "khronos_fast.health.sidecar": 1,
-    "khronos_fast.health.status": 1,
-    "khronos_fast.health.totals": 1,
-    "khronos_fast.tiers.address": 1,
-    "khronos_fast.tiers.announcements": 2,
-    "khronos_fast.tiers.async_tiered": 1,
-    "khronos_fast.tiers.breaker": 1,
-    "khronos_fast.tiers.codec": 2,
-    "khronos_fast.tiers.coherence": 1,
-    "khronos_fast.tiers.command": 1,
-    "khronos_fast.tiers.errors": 1,
-    "khronos_fast.tiers.front": 3,
-    "khronos_fast.tiers.json_codec": 1,
-    "khronos_fast.tiers.pending": 1,
-    "khronos_fast.tiers.pickle_codec": 1,
-    "khronos_fast.tiers.plain": 2,
-    "khronos_fast.tiers.stats": 1,
-    "khronos_fast.tiers.template": 2,
-    "khronos_fast.tiers.tiered": 1,
-    "khronos_fast.tiers.wire": 1,
-}
+PROMPT = re.compile(r"^\s*>>> ", re.MULTILINE)
+# Docstrings of methods use the class that they belong to, and its kin, without an import.
+NAMES = {name: getattr(khronos_fast, name) for name in ("Glob", "MemoryCache", "Pool", "AsyncPool")}
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_docstring_examples_run(name):
-    module = importlib.import_module(name)
-    package = importlib.import_module("khronos_fast")
-    names = {name: getattr(package, name) for name in ("Glob", "MemoryCache", "Pool", "AsyncPool")}
-    finder = doctest.DocTestFinder(exclude_empty=True)
-    tests = [test for test in finder.find(module, extraglobs=names) if test.examples]
-    assert len(tests) >= MODULES[name]
+def source_of(module):
+    """The source of a module, of a compiled one too; None where that is not installed beside it."""
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    for candidate in (path.with_suffix(".py"), path.with_suffix(".pyx"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate.read_text("utf-8")
+    return None
+
+
+def examples_in(module):
+    """How many prompts its source has; None: nobody knows."""
+    source = source_of(module)
+    return None if source is None else len(PROMPT.findall(source))
+
+
+def doctests_of(module):
+    """All its doctests. `doctest` itself does not look at the properties of compiled classes."""
+    found = doctest.DocTestFinder().find(module, extraglobs=NAMES)
+    for owner in vars(module).values():
+        if inspect.isclass(owner) and owner.__module__ == module.__name__:
+            for name, value in vars(owner).items():
+                if inspect.isgetsetdescriptor(value) and value.__doc__:
+                    where = f"{module.__name__}.{owner.__name__}.{name}"
+                    names = {**vars(module), **NAMES}
+                    found.append(doctest.DocTestParser().get_doctest(value.__doc__, names, where, None, None))
+    return [test for test in found if test.examples]
+
+
+ALL = ["khronos_fast", *(info.name for info in pkgutil.walk_packages(khronos_fast.__path__, "khronos_fast."))]
+MODULES = [name for name in ALL if examples_in(name) != 0]
+
+
+def test_the_modules_are_found():
+    assert {"khronos_fast._core.memory", "khronos_fast.tiers.tiered", "khronos_fast.health.collector"} <= set(MODULES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name):
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name.startswith("khronos_fast") or os.environ.get("KHRONOS_CI"):
+            raise
+        pytest.skip(f"{name} needs {error.name}, which is not installed")
+    tests = doctests_of(module)
+    if (written := examples_in(name)) is not None:
+        # One in a docstring that nobody finds, of a function that is not there at run time, would never run.
+        assert sum(len(test.examples) for test in tests) == written
     runner = doctest.DocTestRunner(optionflags=OPTIONS)
     for test in tests:
         runner.run(test)
     assert runner.summarize(verbose=False).failed == 0
-
-
-def test_readme_examples_run():
-    results = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=OPTIONS)
-    assert results.attempted > 0
-    assert results.failed == 0

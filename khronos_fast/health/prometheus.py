@@ -40,8 +40,8 @@ class PrometheusCollector(Collector):
     >>> _ = health.register("projects", MemoryCache(1000))
     >>> registry = CollectorRegistry()
     >>> registry.register(PrometheusCollector(health))
-    >>> registry.get_sample_value("khronos_cache_max_size", {"cache": "projects", "worker": "0"})
-    1000.0
+    >>> registry.get_sample_value("khronos_cache_max_size", {"cache": "projects", "worker": "0"}) == 1000
+    True
     >>> health.stop()
 
     Counters never go backwards, and every series has a label `worker`. What the process itself uses is left to
