@@ -9,13 +9,11 @@ well; a number of instructions is the same each time. The sampler's own are in a
 
 import argparse
 import os
-import re
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+
+import callgrind
 
 import khronos_fast
 
@@ -24,7 +22,6 @@ WORKLOADS = ("hit", "miss", "remembered")
 FEW, MANY = 20_000, 120_000
 KEYS = 1_000
 INTERVAL = 0.01  # seconds; under valgrind a sample takes milliseconds
-REFERENCE = re.compile(r"\((\d+)\)(?: (.*))?")
 
 
 def work(workload: str, calls: int, is_watched: bool) -> int:
@@ -65,40 +62,16 @@ def names(workload: str) -> list[str]:
 def count(workload: str, calls: int, is_watched: bool, folder: str) -> tuple[Counter[str], int]:
     """Run the work under callgrind: instructions of the main thread by module, and the samples taken."""
     path = Path(folder) / f"{workload}-{calls}-{is_watched}"
-    command = [
-        "valgrind",
-        "--tool=callgrind",
-        "--separate-threads=yes",
-        "--fair-sched=yes",
-        f"--callgrind-out-file={path}",
-    ]
-    command += [sys.executable, __file__, "--work", workload, str(calls)] + ["--watched"] * is_watched
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": "0"})
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return read(path.with_name(f"{path.name}-01")), int(done.stdout)
-
-
-def read(path: Path) -> Counter[str]:
-    """Return the instructions that each module ran itself, by callgrind's output of one thread."""
+    printed = callgrind.run(
+        ["--separate-threads=yes", "--fair-sched=yes", f"--callgrind-out-file={path}"],
+        [__file__, "--work", workload, str(calls), *["--watched"] * is_watched],
+        {**os.environ, "PYTHONHASHSEED": "0"},
+    )
     found: Counter[str] = Counter()
-    objects: dict[str, str] = {}
-    current, is_call = "", False
-    with path.open() as lines:
-        for line in lines:
-            if line.startswith(("ob=", "cob=")):
-                number, name = REFERENCE.match(line.partition("=")[2].rstrip("\n")).groups()  # type: ignore[union-attr]
-                if name is not None:
-                    objects[number] = name
-                if line.startswith("ob="):
-                    current = objects[number]
-            elif line.startswith("calls="):
-                is_call = True  # the next line is what was spent in there
-            elif line[:1].isdigit() or line[:1] in "+-*":
-                if not is_call:
-                    found[current] += int(line.split()[1])
-                is_call = False
-    return found
+    for cost in callgrind.costs(path.with_name(f"{path.name}-01")):
+        if cost.called is None:
+            found[cost.module] += cost.instructions
+    return found, int(printed)
 
 
 def per_call(workload: str, is_watched: bool, folder: str) -> tuple[float, float, int]:
@@ -122,8 +95,6 @@ def main() -> None:
     if arguments.work:
         print(work(arguments.work[0], int(arguments.work[1]), arguments.watched))
         return
-    if shutil.which("valgrind") is None:
-        raise SystemExit("valgrind is not on this machine. Install it (Debian, Ubuntu: apt install valgrind)")
     print("instructions a call, in khronos_fast's modules (and elsewhere)")
     print(f"  {'':<14}{'nobody looks on':>24}{'a collector samples':>24}{'samples':>10}{'more':>8}")
     with tempfile.TemporaryDirectory() as folder:

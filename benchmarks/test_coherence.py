@@ -9,19 +9,17 @@ counts of the main thread in this package's modules.
 """
 
 import asyncio
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from operator import truediv
 
 import pytest
+from turns import ratios_to_first
 
 from khronos_fast import AsyncTieredCache, TieredCache
 from khronos_fast.bench.keys import make_keys, shuffled
 from khronos_fast.bench.loops import awaiting_loop, timed_loop
 from khronos_fast.bench.redis_server import Server, ServerError, ServerOfRun
-from khronos_fast.bench.rounds import order_of, quiet
 
 ENTRIES, ROUNDS = 1_000, 300
 MODES = {"none": None, "pubsub": "pubsub", "tracking": "tracking"}
@@ -110,19 +108,8 @@ def test_async_hits(benchmark, mode, server):
 @pytest.mark.benchmark(group="coherence, thousands of hits in turns")
 @pytest.mark.parametrize("make", [hits, async_hits], ids=["threads", "tasks"])
 def test_ratios(benchmark, capsys, make, server):
-    samples: dict[str, list[int]] = {mode: [] for mode in MODES}
     with ExitStack() as stack:
-        read = {mode: make(stack, mode, server) for mode in MODES}
-
-        def one_round() -> None:
-            for mode in order_of(list(MODES), len(samples["none"])):
-                read[mode]()  # what the one before has left in the processor's caches makes no difference then
-                samples[mode].append(read[mode]())
-
-        with quiet():
-            benchmark.pedantic(one_round, rounds=ROUNDS, warmup_rounds=3)
-    none = statistics.median(samples["none"]) / ENTRIES
-    ratios = {mode: statistics.median(map(truediv, samples[mode], samples["none"])) for mode in MODES}
-    benchmark.extra_info.update(ratios)
+        none, ratios = ratios_to_first(benchmark, {mode: make(stack, mode, server) for mode in MODES}, ROUNDS)
     with capsys.disabled():
-        print(f"\n{none:.1f} ns a hit; pubsub {ratios['pubsub']:.3f}, tracking {ratios['tracking']:.3f} times that")
+        hit = none / ENTRIES
+        print(f"\n{hit:.1f} ns a hit; pubsub {ratios['pubsub']:.3f}, tracking {ratios['tracking']:.3f} times that")

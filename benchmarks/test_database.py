@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from turns import ratios_to_first, timed
 
 from khronos_fast import Database, Pool
 
@@ -20,8 +21,9 @@ def path(tmp_path):
     return path
 
 
-@pytest.mark.benchmark(group="database, a thousand rows by their keys")
-def test_the_bare_driver_and_a_cycle_of_the_pool(benchmark, path):
+@pytest.fixture
+def bare(path):
+    """A thousand times what a query is compared with: the bare statement in sqlite3, and the pool's cycle."""
     pool = Pool(object)
 
     def run():
@@ -31,17 +33,30 @@ def test_the_bare_driver_and_a_cycle_of_the_pool(benchmark, path):
             pool.release(resource)
 
     with closing(sqlite3.connect(path, isolation_level=None)) as connection, pool:
-        benchmark(run)
+        yield run
 
 
-@pytest.mark.benchmark(group="database, a thousand rows by their keys")
-def test_database_query(benchmark, path):
+@pytest.fixture
+def queries(path):
     with Database(f"sqlite:///{path}") as database:
+        [row] = database.query(SELECT, (7,))
+        assert row == (7, "K7", 10.5)
 
         def run():
             for i in range(ROWS):
                 database.query(SELECT, (i,))
 
-        benchmark(run)
-        [row] = database.query(SELECT, (7,))
-        assert row == (7, "K7", 10.5)
+        yield run
+
+
+@pytest.mark.benchmark(group="database, a thousand rows by their keys")
+@pytest.mark.parametrize("what", ["bare", "queries"])
+def test_a_row(benchmark, request, what):
+    benchmark(request.getfixturevalue(what))
+
+
+@pytest.mark.benchmark(group="database, a thousand rows by their keys, in turns")
+def test_ratio(benchmark, capsys, bare, queries):
+    _, ratios = ratios_to_first(benchmark, {"bare": timed(bare), "Database.query": timed(queries)}, rounds=50)
+    with capsys.disabled():
+        print(f"\nDatabase.query: {ratios['Database.query']:.2f} times the bare driver and a cycle; promised 1.25")
