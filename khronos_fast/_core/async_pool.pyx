@@ -169,6 +169,7 @@ cdef class AsyncPool(PoolState):
     def connection(self, timeout=LEFT_OUT):
         """Return an asynchronous context manager that lends a resource to its block, as `Pool.connection`."""
         cdef AsyncLease lease = AsyncLease.__new__(AsyncLease)
+        lease.ready = True
         lease.pool = self
         lease.timeout = timeout
         if timeout is not LEFT_OUT:
@@ -294,7 +295,7 @@ cdef class Borrowing(Coroutine):
 
     cdef void drop(self) noexcept:
         if self.lease is not None and self.lease.slot is None:
-            self.lease.entered = False
+            self.lease.ready = True
         self.lease = None
         self.pool = None
 
@@ -369,13 +370,13 @@ cdef class AsyncLease:
     cdef Slot slot
     cdef uint64_t number
     cdef object timeout
-    cdef bint entered
+    cdef bint ready             # to be entered; one that Python code has made by itself never is
 
     def __aenter__(self):
-        if self.entered:
+        if not self.ready:
             raise RuntimeError("this context manager is in use; call connection() for each block")
         borrowing = new_borrowing(self.pool, self.timeout, self)
-        self.entered = True
+        self.ready = False
         return borrowing
 
     def __aexit__(self, kind, error, traceback):
@@ -384,7 +385,7 @@ cdef class AsyncLease:
         if slot is None:
             return DONE
         self.slot = None
-        self.entered = False
+        self.ready = True
         if kind is None and end_at_once(pool, slot, self.number):
             return DONE
         give_back(pool, slot, self.number, kind is not None and is_broken_by(pool, kind), kind is not None)

@@ -1216,18 +1216,20 @@ cdef class MemoryCache:
         cdef uint32_t limit = <uint32_t> parse_count(maxsize, "maxsize", 1, LARGEST)
         cdef Store *store = &self.store
         cdef Departures gone
-        cdef bint able = True
-        cdef int64_t now = enter_swept_at(self)
-        departures_init(&gone)
-        store_expire(store, now, &gone)
-        store.limit = limit
-        while able and store.slab.count > limit:
-            able = store_evict(store, now, &gone)
-        store_shrink(store)
-        store_leave(store)
-        farewell(self, &gone)
-        if not able:
-            raise MemoryError
+        cdef int64_t now
+        cdef bint able = False
+        while not able:
+            now = enter_swept_at(self)
+            departures_init(&gone)
+            store_expire(store, now, &gone)
+            store.limit = limit
+            able = True
+            while able and store.slab.count > limit:
+                able = store_evict(store, now, &gone)
+            store_shrink(store)
+            store_leave(store)
+            # Where memory is out, what has gone by now is let go of, and there is room for more.
+            farewell(self, &gone)
 
     def __iter__(self):
         return iter([item[0] for item in snapshot(self)])

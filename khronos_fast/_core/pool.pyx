@@ -203,6 +203,7 @@ cdef class Pool(PoolState):
         ...     resource.append(1)
         """
         cdef Lease lease = Lease.__new__(Lease)
+        lease.ready = True
         lease.pool = self
         lease.limit = self.acquire_timeout if timeout is LEFT_OUT else parse_seconds(timeout, "timeout", True, True)
         return lease
@@ -378,16 +379,16 @@ cdef class Lease:
     cdef Slot slot
     cdef uint64_t number
     cdef int64_t limit
-    cdef bint entered
+    cdef bint ready             # to be entered; one that Python code has made by itself never is
 
     def __enter__(self):
-        if self.entered:
+        if not self.ready:
             raise RuntimeError("this context manager is in use; call connection() for each block")
-        self.entered = True
+        self.ready = False
         try:
             self.slot = borrow(self.pool, self.limit, &self.number)
         except BaseException:
-            self.entered = False
+            self.ready = True
             raise
         return self.slot.resource
 
@@ -397,7 +398,7 @@ cdef class Lease:
         if slot is None:
             return
         self.slot = None
-        self.entered = False
+        self.ready = True
         if kind is None and end_at_once(pool, slot, self.number):
             return
         give_back(pool, slot, self.number, kind is not None and is_broken_by(pool, kind), kind is not None)

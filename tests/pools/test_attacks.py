@@ -478,3 +478,18 @@ class TestInterrupts:
         pool.resize(0, 3)
         until(lambda: pool.stats().available == 0)
         pool.close()
+
+
+@pytest.mark.parametrize("kind", ["Pool", "AsyncPool"])
+def test_a_block_that_no_pool_has_made(kind):
+    """Entering one ended the process."""
+    script = f"""
+from khronos_fast import {kind}
+block = type({kind}(object).connection())()
+enter = getattr(block, "__enter__", None) or block.__aenter__
+try:
+    enter()
+except RuntimeError:
+    print(repr(block))
+"""
+    assert runs(script) == "<connection of None>\n"
