@@ -4,8 +4,10 @@ Switches, read from the environment:
 
 KHRONOS_DEBUG=1                     no optimisation, debug symbols, C assertions, Cython's own checks, and prefixes that
                                     collide all the time
-KHRONOS_COVERAGE=1                  line tracing in the compiled code, for coverage's Cython plugin
-KHRONOS_SANITIZE=address,undefined  the compiler's sanitizers (what the list holds goes to -fsanitize=)
+KHRONOS_COVERAGE=1                  no optimisation, gcov's counters, and a mark in the C at each line of Cython, for
+                                    tools/cython_coverage.py (GCC only)
+KHRONOS_SANITIZE=address,undefined  the compiler's sanitizers (what the list holds goes to -fsanitize=); with
+                                    fuzzer-no-link, clang's, the branches report to a fuzzer
 """
 
 import os
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("KHRONOS_DEBUG") == "1"
 COVERAGE = os.environ.get("KHRONOS_COVERAGE") == "1"
@@ -44,13 +47,20 @@ directives = {
 
 if DEBUG and not MSVC:
     compile_args = ["-O0", "-g3", "-UNDEBUG", "-fno-strict-aliasing"]
+if COVERAGE:
+    # What nobody calls is kept, so that it counts as not run.
+    compile_args = ["-O0", "--coverage", "-fkeep-static-functions", "-Wno-unused-function"]
+    link_args += ["--coverage"]
 if DEBUG:
     macros += [("KF_WEAK_HASH", "1")]
 if SANITIZE:
-    compile_args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"]
+    # With -O3 the compiler spends minutes on the checks.
+    compile_args += ["-O1", f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"]
     link_args += [f"-fsanitize={SANITIZE}"]
 if COVERAGE:
-    macros += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
+    # The marks are Cython's calls of a tracer, which are to be no calls: a tracer makes an object at each function, so
+    # that the garbage collector, and with it any code, would run where the core relies on none to run.
+    macros += [("CYTHON_PROFILE", "0"), ("CYTHON_TRACE", "0"), ("CYTHON_INLINE", "")]
 
 sources = sorted(Path("khronos_fast").rglob("*.pyx"))
 extensions = [
@@ -66,4 +76,16 @@ extensions = [
 
 # Builds of another kind have C files of their own: they differ.
 build_dir = "build/cython" + "-debug" * DEBUG + "-coverage" * COVERAGE
-setup(ext_modules=cythonize(extensions, compiler_directives=directives, build_dir=build_dir))
+
+
+class TranslateAndBuild(build_ext):
+    """Translates to C only when something is compiled: a source distribution needs no translation, and holds no C."""
+
+    def run(self):
+        translated = cythonize(self.extensions, compiler_directives=directives, build_dir=build_dir)
+        for extension, in_c in zip(self.extensions, translated, strict=True):
+            extension.sources, extension.depends = in_c.sources, in_c.depends
+        super().run()
+
+
+setup(ext_modules=extensions, cmdclass={"build_ext": TranslateAndBuild})
