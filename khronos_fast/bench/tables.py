@@ -1,5 +1,6 @@
 """Tables: by rich where it is installed, in aligned plain text where not."""
 
+import importlib.util
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,13 +28,7 @@ class Table:
 
 def rich_is_wanted() -> bool:
     """True where rich can be imported and the environment does not ask for plain text."""
-    if os.environ.get(PLAIN_VARIABLE):
-        return False
-    try:
-        import rich  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return not os.environ.get(PLAIN_VARIABLE) and importlib.util.find_spec("rich") is not None
 
 
 def print_table(table: Table, stream: TextIO) -> None:

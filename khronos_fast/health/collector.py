@@ -89,10 +89,10 @@ class HealthCollector:
         environment: str | None = None,
         history: int = 180,
     ) -> None:
-        self.name = parse_text(name, "name")
-        self.version = parse_optional_text(version, "version")
+        self.name: str = parse_text(name, "name")
+        self.version: str | None = parse_optional_text(version, "version")
         self.environment = parse_optional_text(environment, "environment") or os.environ.get("KHRONOS_ENVIRONMENT")
-        self.interval = parse_seconds(interval, "interval")
+        self.interval: float = parse_seconds(interval, "interval")
         if self.interval < SHORTEST_INTERVAL:
             raise ValueError(f"interval must be at least {SHORTEST_INTERVAL} seconds, not {interval!r}")
         self._worker = parse_optional_text(worker, "worker")
@@ -104,7 +104,7 @@ class HealthCollector:
             raise ValueError(f"history must be from 1 to {MOST_HISTORY} samples, not {history}")
         self.authorize = authorize
         self._history_length = history
-        self.loop = ServiceLoop()
+        self.loop: ServiceLoop = ServiceLoop()
         self._bell = Bell()
         self._components: dict[int, Component] = {}
         self._checks: dict[str, Check] = {}
@@ -135,7 +135,7 @@ class HealthCollector:
         self._sample: Sample | None = None
         self._seq = 0
         self._last_point = -math.inf  # of the history, by the monotonic clock
-        self.history = History(self._history_length)
+        self.history: History = History(self._history_length)
         # What was last made of which sample and which others. Replaced as a whole.
         self._cluster: tuple[Sample, Others, bytes] | None = None
 

@@ -45,21 +45,16 @@ def _is_limiter(component: Any) -> bool:
 
 
 def _counting(hit: Callable[..., Any], verdicts: Counters) -> Callable[..., Any]:
-    if inspect.iscoroutinefunction(hit):
+    def hit_and_count(*args: Any, **kwargs: Any) -> Any:
+        allowed = hit(*args, **kwargs)
+        verdicts.add("allowed" if allowed else "denied")
+        return allowed
 
-        @functools.wraps(hit)
-        async def hit_and_count(*args: Any, **kwargs: Any) -> Any:
-            allowed = await hit(*args, **kwargs)
-            verdicts.add("allowed" if allowed else "denied")
-            return allowed
+    async def await_and_count(*args: Any, **kwargs: Any) -> Any:
+        allowed = await hit(*args, **kwargs)
+        verdicts.add("allowed" if allowed else "denied")
+        return allowed
 
-    else:
-
-        @functools.wraps(hit)
-        def hit_and_count(*args: Any, **kwargs: Any) -> Any:
-            allowed = hit(*args, **kwargs)
-            verdicts.add("allowed" if allowed else "denied")
-            return allowed
-
-    hit_and_count._khronos_verdicts = verdicts  # type: ignore[attr-defined]
-    return hit_and_count
+    counting = functools.wraps(hit)(await_and_count if inspect.iscoroutinefunction(hit) else hit_and_count)
+    counting._khronos_verdicts = verdicts  # type: ignore[attr-defined]
+    return counting

@@ -49,8 +49,8 @@ class Process:
 
     def start(self) -> None:
         """It begins here: also in a forked child."""
-        self.pid = os.getpid()
-        self.started = time.time()
+        self.pid: int = os.getpid()
+        self.started: float = time.time()
         self._began = time.monotonic()
         times = os.times()
         # When the share was last taken, the processor's seconds then, and what it was. Replaced as a whole.
@@ -119,7 +119,7 @@ def _megabytes(size: float) -> float:
 def _resident() -> tuple[float | None, float | None]:
     """Return what the process has in memory, and the most that it ever had, in megabytes."""
     rss = peak = None
-    if resource is not None:
+    if sys.platform != "win32" and resource is not None:
         unit = 1 if sys.platform == "darwin" else 1024
         peak = _megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
     if sys.platform == "linux":
@@ -149,4 +149,5 @@ def _by_psutil(peak: float | None) -> tuple[float | None, float | None]:
     except ImportError:
         return None, peak
     info = psutil.Process().memory_info()
-    return _megabytes(info.rss), _megabytes(info.peak_wset) if hasattr(info, "peak_wset") else peak
+    size = getattr(info, "peak_wset", None)
+    return _megabytes(info.rss), peak if size is None else _megabytes(size)

@@ -236,7 +236,7 @@ class _Headers(io.BufferedIOBase):
 
 
 class _Conversation(BaseHTTPRequestHandler):
-    server: _Server
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]  # nobody else makes one
     protocol_version = "HTTP/1.1"
     timeout = PATIENCE
     server_version = "khronos_fast"
@@ -311,7 +311,7 @@ class _Conversation(BaseHTTPRequestHandler):
             self._write(error(code, "that is no request that could be answered"))
             self._hear_out()
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *_: Any, **__: Any) -> None:
         """Whoever asks is logged by nobody."""
 
 

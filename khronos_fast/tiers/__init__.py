@@ -1,5 +1,7 @@
 """The tiers behind memory: Redis, and the loader."""
 
+from typing import TYPE_CHECKING
+
 from khronos_fast.tiers.async_tiered import AsyncTieredCache
 from khronos_fast.tiers.codec import Codec
 from khronos_fast.tiers.errors import CacheClosed, CodecError, LoaderTimeout, RedisUnavailable, RedisURLError
@@ -7,6 +9,9 @@ from khronos_fast.tiers.json_codec import JSONCodec
 from khronos_fast.tiers.pickle_codec import PickleCodec
 from khronos_fast.tiers.stats import CoherenceStats, RedisStats, TieredStats
 from khronos_fast.tiers.tiered import TieredCache
+
+if TYPE_CHECKING:
+    from khronos_fast.tiers.redis_tier import RedisTier
 
 __all__ = [
     "AsyncTieredCache",

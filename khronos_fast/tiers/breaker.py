@@ -75,10 +75,10 @@ class Breaker:
         pause: float = PAUSE,
         patience: float = PATIENCE,
     ) -> None:
-        self.threshold = threshold
-        self.pause = pause
-        self.patience = patience
-        self.opened = 0
+        self.threshold: int = threshold
+        self.pause: float = pause
+        self.patience: float = patience
+        self.opened: int = 0
         """How many times it has opened."""
         self._clock = clock
         self._tickets = 0

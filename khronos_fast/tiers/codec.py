@@ -34,6 +34,7 @@ class Codec(Protocol):
         Raises:
             CodecError: what came back would not be equal, or of another type. A value is never changed silently.
         """
+        ...
 
     def decode(self, payload: bytes, /) -> Any:
         """Return the value of a payload.

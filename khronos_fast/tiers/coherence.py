@@ -75,9 +75,9 @@ class Coherence:
     """
 
     def __init__(self, mode: Mode, database: int, verify: Callable[[list[bytes]], dict[bytes, bytes] | None]) -> None:
-        self.mode = mode
+        self.mode: Mode = mode
         self.database = database
-        self.counters = Counters()
+        self.counters: Counters = Counters()
         self.lag: float | None = None
         self._verify = verify
         # Which servers have passed it on, by who has said it.
@@ -88,7 +88,7 @@ class Coherence:
 
     def begin_anew(self) -> None:
         """Have a name of one's own, as the child of a fork is another process."""
-        self.origin = os.urandom(8).hex()
+        self.origin: str = os.urandom(8).hex()
         self._numbers = itertools.count(1)
 
     # ---------------------------------------------------------------------- what memory is worth

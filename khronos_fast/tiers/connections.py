@@ -48,6 +48,7 @@ class Channel(Protocol):
 
     async def intact(self) -> bool:
         """Whether the peer is still there and nothing lies unread."""
+        ...
 
     async def send(self, data: bytes, deadline: float) -> None:
         """Send it all."""
@@ -77,15 +78,19 @@ class Kit(Protocol):
 
     def channel(self, node: Node, *, sentinel: bool) -> Channel:
         """Make a channel, not yet open."""
+        ...
 
     def waiter(self) -> Waiter:
         """Make a waiter."""
+        ...
 
     def turn(self, deadline: float) -> AbstractAsyncContextManager[bool]:
         """Wait for one's turn to find out where the servers are; False if time is up before."""
+        ...
 
     async def within(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
         """Do the work; in tasks, it is cancelled and TimeoutError raised after so many seconds."""
+        ...
 
     async def sleep(self, seconds: float) -> None:
         """Do nothing for a while."""

@@ -185,6 +185,7 @@ class Decorator(Protocol):
 
     def __call__(self, function: Callable[_P, _R], /) -> DecoratedFunction[_P, _R, bool]:
         """Decorate a function."""
+        ...
 
 
 class AsyncDecorator(Protocol):
@@ -194,6 +195,7 @@ class AsyncDecorator(Protocol):
         self, function: Callable[_P, Coroutine[Any, Any, _R]], /
     ) -> DecoratedFunction[_P, Coroutine[Any, Any, _R], Coroutine[Any, Any, bool]]:
         """Decorate an `async def` function."""
+        ...
 
 
 def decorator(
@@ -212,7 +214,9 @@ def async_decorator(
     return decorate
 
 
-def _decorator(cache: Any, template_or_key: Any, ttl: TTL, memory_ttl: TTL, *, wants_async: bool) -> Any:
+def _decorator(
+    cache: Any, template_or_key: str | Callable[..., str], ttl: TTL, memory_ttl: TTL, *, wants_async: bool
+) -> Any:
     if not isinstance(template_or_key, str):
         if not callable(template_or_key) and not isinstance(template_or_key, classmethod):
             raise TypeError(

@@ -13,8 +13,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import RedisError, ResponseError
@@ -292,7 +292,7 @@ class _DirectConnection(Connection):
                 inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self.socket_keepalive:
                     inner.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                    for option, value in self.socket_keepalive_options.items():
+                    for option, value in cast("Mapping[int, int]", self.socket_keepalive_options).items():
                         inner.setsockopt(socket.IPPROTO_TCP, option, value)
                 inner.settimeout(left)
                 inner.connect(address)
@@ -328,7 +328,8 @@ class _TLSWire(SSLConnection, _DirectConnection):
 class _UnixWire(UnixDomainSocketConnection):
     deadline: float
     socket: _Socket
-    host = ""  # redis-py asks for it when it reports an error
+    # redis-py asks for it when it reports an error.
+    host = ""  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
     port = 0
 
     def _connect(self) -> Any:

@@ -109,7 +109,7 @@ class Listener:
         self, address: Address, link: Link, mode: Mode, relocate: weakref.WeakMethod[Callable[[], None]]
     ) -> None:
         self.address = address
-        self.coherence = Coherence(mode, address.settings.get("db") or 0, self._verify)
+        self.coherence: Coherence = Coherence(mode, address.settings.get("db") or 0, self._verify)
         self.prefixes: set[bytes] = set()
         """What the keys of all namespaces begin with that have ever been among them."""
         self._link = link

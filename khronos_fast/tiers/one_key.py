@@ -34,15 +34,17 @@ def load(rules: Rules, request: Request, forced: bool, later: list[Later]) -> Pl
     What is to be loaded in the background is added to `later`: for when this has landed, which it would overtake.
     """
     flight = rules.begin_last(request.key, writes=forced)
-    known = None
+    known: Known | None = None
     full_key = rules.full_key(request.key)
     rules.begin_tokens(full_key)
     try:
-        known = yield from _find_or_load(rules, request, forced, later)
+        found = yield from _find_or_load(rules, request, forced, later)
+        if isinstance(found, Known):
+            known = found
     finally:
-        rules.end_last(flight, known if isinstance(known, Known) else None)
+        rules.end_last(flight, known)
         rules.end_tokens(full_key)
-    return rules.loaded(known, request.memory_ttl) if isinstance(known, Known) else known
+    return rules.loaded(found, request.memory_ttl) if isinstance(found, Known) else found
 
 
 def _find_or_load(rules: Rules, request: Request, forced: bool, later: list[Later]) -> Plan[Known | Failed]:

@@ -78,7 +78,7 @@ class RedisTier:
         name: str | None = None,
         connect: bool = True,
     ) -> None:
-        self.timeout = parse_seconds(timeout, "timeout")
+        self.timeout: float = parse_seconds(timeout, "timeout")
         if isinstance(max_connections, bool) or not isinstance(max_connections, int):
             raise TypeError(f"max_connections must be an int, not {max_connections!r}")
         if max_connections < 1:
@@ -87,14 +87,14 @@ class RedisTier:
             raise TypeError(f"name must be a str or None, not {name!r}")
         self.name = name
         self.max_connections = max_connections
-        self.address = Address.of(redis)
+        self.address: Address = Address.of(redis)
         if connect:
             self.address.check()
         self._shown = ("", "")
-        self.breaker = Breaker()
-        self.deletions = RememberedDeletions()
+        self.breaker: Breaker = Breaker()
+        self.deletions: RememberedDeletions = RememberedDeletions()
         # Of what has been deleted, or written, and other processes could not be told.
-        self.untold = RememberedDeletions()
+        self.untold: RememberedDeletions = RememberedDeletions()
         self._counters = Counters()
         self._told: set[str] = set()
         # Until when, and of which namespace; the oldest first.

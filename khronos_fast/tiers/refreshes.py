@@ -96,9 +96,9 @@ class Refreshes:
         """A load in the background has failed, and nobody is there to be told. Aloud once in a while."""
         with self._lock:
             now = self.clock()
-            aloud = now >= self._quiet_until
+            untold, aloud = self._untold, now >= self._quiet_until
             if aloud:
-                untold, self._untold, self._quiet_until = self._untold, 0, now + QUIET
+                self._untold, self._quiet_until = 0, now + QUIET
             else:
                 self._untold += 1
         if aloud:

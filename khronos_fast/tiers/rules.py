@@ -65,8 +65,8 @@ class Rules:
         self.settings = settings
         self.memory = memory
         self.tier = tier
-        self.counters = Counters()
-        self.prefix = f"{settings.namespace}:".encode("utf-8", "surrogatepass") if settings.namespace else b""
+        self.counters: Counters = Counters()
+        self.prefix: bytes = f"{settings.namespace}:".encode("utf-8", "surrogatepass") if settings.namespace else b""
         needed = settings.stale_ttl is not None or settings.beta is not None
         self.last: MemoryCache[str, Last] | None = MemoryCache(memory.maxsize) if needed else None
         self.closed = False

@@ -75,8 +75,8 @@ class Template:
         name = name or name_of(function)
         parameters = parameters_of(function, name)
         pieces = _parse(text, parameters, name)
-        self.text = text
-        self.fields = tuple(dict.fromkeys(piece.name for piece in pieces if piece.name))
+        self.text: str = text
+        self.fields: tuple[str, ...] = tuple(dict.fromkeys(piece.name for piece in pieces if piece.name))
         """The parameters that it names."""
         self.make: Callable[..., str] = _compile(pieces, parameters, name)
         """Called as the function is, it returns the key."""

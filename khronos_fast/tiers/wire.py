@@ -103,7 +103,8 @@ def verdict(error: ResponseError) -> Verdict:
             return Verdict.AGAIN
         case ReadOnlyError() | ClusterDownError():
             return Verdict.REFUSED
-    return Verdict.REFUSED if str(error).startswith(_REFUSALS) else Verdict.ANSWER
+        case _:
+            return Verdict.REFUSED if str(error).startswith(_REFUSALS) else Verdict.ANSWER
 
 
 def is_dead(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""What type checkers make of the databases: checked by mypy in `tests/test_typing.py`, never run.
+"""What type checkers make of the databases: checked in `tests/test_typing.py`, never run.
 
 A line that must be refused carries a `type: ignore` for the very error, and one that refuses nothing is an error too.
 """
@@ -9,7 +9,19 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from khronos_fast import KhronosError, PoolStats
-from khronos_fast.databases import AsyncDatabase, Database, DatabaseStats, DatabaseURLError, Result, Row
+from khronos_fast.databases import (
+    AsyncDatabase,
+    AsyncTransaction,
+    Database,
+    DatabaseStats,
+    DatabaseURLError,
+    DriverMissing,
+    DriverUnsafe,
+    Result,
+    Row,
+    Transaction,
+    TransactionError,
+)
 
 
 def construction() -> None:
@@ -26,6 +38,7 @@ def construction() -> None:
 def errors() -> None:
     url: type[KhronosError] = DatabaseURLError
     value: type[ValueError] = DatabaseURLError
+    ours: list[type[KhronosError]] = [DriverMissing, DriverUnsafe, TransactionError]
 
 
 def rows(row: Row) -> None:
@@ -56,6 +69,7 @@ def statements(database: Database) -> None:
 
 def blocks(database: Database) -> None:
     with database.transaction() as transaction:
+        assert_type(transaction, Transaction)
         assert_type(transaction.query("SELECT 1"), list[Row])
         assert_type(transaction.execute("SELECT 1"), Result)
         with transaction.transaction() as inner:
@@ -81,6 +95,7 @@ async def awaited(database: AsyncDatabase) -> None:
     assert_type(await database.execute("SELECT 1"), Result)
     assert_type(await database.executemany("SELECT ?", [(1,)]), Result)
     async with database.transaction() as transaction:
+        assert_type(transaction, AsyncTransaction)
         assert_type(await transaction.query("SELECT 1"), list[Row])
         async with transaction.transaction() as inner:
             assert_type(await inner.execute("SELECT 1"), Result)

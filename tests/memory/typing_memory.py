@@ -1,4 +1,4 @@
-"""What type checkers make of `MemoryCache`: checked by mypy in `tests/test_typing.py`, never run.
+"""What type checkers make of `MemoryCache`: checked in `tests/test_typing.py`, never run.
 
 A line that must be refused carries a `type: ignore` for the very error, and one that refuses nothing is an error too.
 """

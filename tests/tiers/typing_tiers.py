@@ -1,6 +1,27 @@
+"""What type checkers make of the tiers: checked in `tests/test_typing.py`, never run.
+
+A line that must be refused carries a `type: ignore` for the very error, and one that refuses nothing is an error too.
+"""
+
 from typing import Any, assert_type
 
-from khronos_fast import AsyncTieredCache, CoherenceStats, RedisStats, TieredCache, TieredStats
+from khronos_fast import (
+    AsyncTieredCache,
+    CacheClosed,
+    Codec,
+    CodecError,
+    CoherenceStats,
+    JSONCodec,
+    KhronosError,
+    LoaderTimeout,
+    PickleCodec,
+    RedisStats,
+    RedisTier,
+    RedisUnavailable,
+    RedisURLError,
+    TieredCache,
+    TieredStats,
+)
 from khronos_fast.tiers.decorated import async_decorator, decorator
 
 
@@ -101,3 +122,30 @@ async def use() -> None:
     assert_type(await kept_async(1), list[str])
     async with tasks as same:
         assert_type(same, AsyncTieredCache)
+
+
+class Words:
+    """A codec is whatever has the two methods."""
+
+    def encode(self, value: Any, /) -> bytes:
+        return b""
+
+    def decode(self, payload: bytes, /) -> Any:
+        return ""
+
+
+class Mute:
+    def encode(self, value: Any, /) -> bytes:
+        return b""
+
+
+codecs: list[Codec] = [Words(), JSONCodec(), PickleCodec(b"sixteen bytes or more")]
+assert_type(JSONCodec().encode(1), bytes)
+mute: Codec = Mute()  # type: ignore[assignment]
+PickleCodec("text")  # type: ignore[arg-type]
+TieredCache(redis=RedisTier("redis://localhost", timeout=0.5), codec=Words())
+errors: list[type[KhronosError]] = [CacheClosed, CodecError, LoaderTimeout, RedisURLError, RedisUnavailable]
+time_out: type[TimeoutError] = LoaderTimeout
+value_error: type[ValueError] = CodecError
+kept("x")  # type: ignore[arg-type]
+kept(1, 2)  # type: ignore[call-arg]

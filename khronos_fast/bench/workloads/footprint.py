@@ -94,6 +94,8 @@ def measure(contender: Contender, entries: int, fields: int | None = None) -> fl
 
 def resident_bytes() -> int | None:
     """The process' resident memory, or None where the system does not say it in a cheap and exact way."""
+    if sys.platform == "win32":
+        return None
     try:
         pages = int(_STATM.read_text().split()[1])
     except OSError:
