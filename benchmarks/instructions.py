@@ -172,7 +172,7 @@ def main() -> int:
     if well:
         return 0
     print(
-        f"A path takes {ALLOWED:.0%} more than before. If it has to, say why in the commit's message, in a trailer:\n"
+        f"A path takes over {ALLOWED:.0%} more than before. If it has to, the commit says why, in a trailer:\n"
         f"\n    {TRAILER}: <path>: <why>",
         file=sys.stderr,
     )

@@ -407,6 +407,10 @@ cdef class Done:
     def __await__(self):
         return self
 
+    def __iter__(self):
+        # For `yield from something.__await__()`, as with a future.
+        return self
+
     def __next__(self):
         raise StopIteration
 

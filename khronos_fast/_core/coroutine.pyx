@@ -26,6 +26,10 @@ cdef class Coroutine:
     def __await__(self):
         return awaited(self)
 
+    def __iter__(self):
+        # For `yield from something.__await__()`, as with a future.
+        return self
+
     def __next__(self):
         return self.send(None)
 

@@ -28,6 +28,8 @@ PICKLES = PickleCodec(b"a key that nobody else has")
 # From about here on one backend may read what is too deep for the other, and the comparison is too deep for Python.
 DEEPEST = 400
 MOST_LEAVES = 60
+# Where an int is no longer one of 64 bits, and where it has a digit more.
+EDGES = [0, 0, 2**63, 2**64, -(2**63), 10**19, -(10**19), -(10**18)]
 
 
 def run(data: bytes) -> None:
@@ -205,7 +207,7 @@ def draw_constant(source: Source) -> bool | None:
 
 
 def draw_int(source: Source) -> int:
-    return int.from_bytes(source.take(source.below(20)), "big", signed=True) + source.pick([0, 0, -1, 1, 2**63, 2**64])
+    return int.from_bytes(source.take(source.below(20)), "big", signed=True) + source.pick(EDGES)
 
 
 def draw_float(source: Source) -> float:

@@ -20,7 +20,8 @@ def main() -> None:
         import khronos_fast.tiers  # noqa: F401 - imported here for what goes with it
     run = load(target)
     gc.freeze()  # what is there by now is not looked through again
-    atheris.Setup([sys.argv[0], *arguments], run)
+    # To merge, the fuzzer starts itself once more, by the shell and by this name.
+    atheris.Setup([f"{sys.executable} -P -m {__spec__.name} {target}", *arguments], run)
     atheris.Fuzz()
 
 

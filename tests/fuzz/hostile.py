@@ -53,7 +53,7 @@ class Key:
 
     def __hash__(self) -> int:
         self.program.happens("hash")
-        return self.number % 3
+        return self.number % 2
 
     def __eq__(self, other: object) -> bool:
         self.program.happens("eq")

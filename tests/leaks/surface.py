@@ -23,8 +23,8 @@ RETURNED = (
 # What a class has without anybody having written it, or what is no call.
 _NOT_CALLS = """
     abstractmethods annotate annotate_func annotations annotations_cache code defaults dict doc firstlineno kwdefaults
-    match_args module name orig_bases parameters pyx_vtable qualname slots static_attributes type_params weakref
-    init_subclass subclasshook getnewargs
+    match_args module name orig_bases parameters pyx_vtable qualname slotnames slots static_attributes type_params
+    weakref init_subclass subclasshook getnewargs
 """
 NOT_CALLS = {f"__{name}__" for name in _NOT_CALLS.split()}
 

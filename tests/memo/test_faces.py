@@ -1,5 +1,6 @@
 """What a memoized function, its methods and its coroutines show to who looks at them, apart from being called."""
 
+import asyncio
 import functools
 
 import pytest
@@ -86,3 +87,22 @@ def test_update_takes_whatever_has_keys():
     cache = MemoryCache()
     cache.update(Pairs())
     assert dict(cache) == {"a": "aa", "b": "bb"}
+
+
+def test_a_call_awaited_by_a_method_of_python():
+    """`yield from` asks for an iterator of what `__await__` returned, where `await` takes it as it is."""
+
+    @cached
+    async def double(number):
+        await asyncio.sleep(0)
+        return 2 * number
+
+    class Doubled:
+        def __await__(self):
+            return (yield from double(21).__await__())
+
+    async def twice():
+        return [await Doubled(), await Doubled()]
+
+    assert asyncio.run(twice()) == [42, 42]
+    assert double.cache_info().hits == 1

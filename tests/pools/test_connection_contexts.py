@@ -53,3 +53,24 @@ def test_the_same_in_coroutines():
 def test_borrowing_outside_a_loop_says_what_is_missing():
     with pytest.raises(RuntimeError, match="coroutines"):
         AsyncPool(open_one, min_size=0).acquire().send(None)
+
+
+def test_awaited_by_a_method_of_python():
+    """`yield from` asks for an iterator of what `__await__` returned, where `await` takes it as it is."""
+
+    class Delegating:
+        def __init__(self, awaitable):
+            self.awaitable = awaitable
+
+        def __await__(self):
+            return (yield from self.awaitable.__await__())
+
+    async def use():
+        async with AsyncPool(open_one, min_size=0) as pool:
+            resource = await Delegating(pool.acquire())
+            assert pool.stats().borrowed == 1
+            assert await Delegating(pool.connection().__aexit__(None, None, None)) is None
+            pool.release(resource)
+            return pool.stats().borrowed
+
+    assert drive(use) == 0
