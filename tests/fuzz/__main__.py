@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -88,6 +89,7 @@ def fuzz(targets: list[str], seconds: int, jobs: int) -> int:
     waiting, running, over = list(targets), [], []
     print(f"{', '.join(targets)}: {seconds} s each, {min(jobs, len(targets))} at a time; Ctrl-C ends them", flush=True)
     interrupted = False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end this is to end them
     next_report = time.monotonic() + REPORT_SECONDS
     try:
         while waiting or running:

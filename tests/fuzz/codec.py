@@ -207,7 +207,8 @@ def draw_constant(source: Source) -> bool | None:
 
 
 def draw_int(source: Source) -> int:
-    return int.from_bytes(source.take(source.below(20)), "big", signed=True) + source.pick(EDGES)
+    edge = source.pick(EDGES)
+    return edge + source.byte() - 128 if edge else int.from_bytes(source.take(source.below(20)), "big", signed=True)
 
 
 def draw_float(source: Source) -> float:

@@ -21,7 +21,8 @@ LONGEST = 1024
 # How soon it tries longer inputs: the fewer, the sooner. A program of a few bytes does little.
 LENGTH_CONTROL = 10
 
-_PULSE = re.compile(r"#(\d+)\s+\w+\s.*?cov: (\d+) ft: (\d+) corp: (\d+)/")
+# While it reads what is kept it has neither features nor inputs of its own.
+_PULSE = re.compile(r"#(\d+)\s+\w+\s.*?cov: (\d+) (?:ft: (\d+) corp: (\d+)/)?")
 _EXECUTIONS = re.compile(r"stat::number_of_executed_units:\s+(\d+)")
 _COUNTERS = re.compile(r"INFO: Loaded (\d+) modules\s+\((\d+) inline 8-bit counters\)")
 _ARTIFACT = re.compile(r"Test unit written to (\S+)")
@@ -75,8 +76,8 @@ class Fuzzer:
             ),
             cwd=ROOT,
             env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,  # what Python raises; the rest is said on stderr
+            stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
         )
@@ -85,12 +86,12 @@ class Fuzzer:
 
     def _read(self) -> None:
         with contextlib.suppress(ValueError):  # the pipe may be closed under it
-            for line in self.process.stderr:
+            for line in self.process.stdout:
                 self._hear(line)
 
     def _hear(self, line: str) -> None:
         if pulse := _PULSE.match(line):
-            self.executions, self.coverage, self.features, self.corpus = map(int, pulse.groups())
+            self.executions, self.coverage, self.features, self.corpus = map(int, pulse.groups("0"))
         elif final := _EXECUTIONS.match(line):
             self.executions = int(final[1])
         elif counters := _COUNTERS.match(line):
@@ -98,7 +99,7 @@ class Fuzzer:
         elif artifact := _ARTIFACT.search(line):
             self.artifact = Path(artifact[1])
             self.last.append(line)
-        else:
+        elif not line.startswith("INFO: "):
             self.last.append(line)
 
     def wait(self) -> int:
