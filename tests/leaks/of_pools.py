@@ -111,7 +111,7 @@ def failing_factories(w):
     "Borrowing",
     "AsyncLease",
     "AsyncLease: __new__ __aenter__ __aexit__ __repr__",
-    "Borrowing: __new__ __await__ __next__ send throw close __repr__",
+    "Borrowing: __new__ __await__ __iter__ __next__ send throw close __repr__",
 )
 async def borrowing_in_tasks(w):
     pool = w.async_pool
@@ -138,7 +138,7 @@ async def borrowing_in_tasks(w):
     begun = pool.acquire()
     begun.send(None)
     fails(lambda: begun.throw(asyncio.CancelledError()), asyncio.CancelledError)
-    begun = pool.acquire().__await__()
+    begun = iter(pool.acquire().__await__())
     next(begun), begun.close(), type(begun)().close()
     fails(type(lease)().__aenter__, RuntimeError)
     for resource in held:

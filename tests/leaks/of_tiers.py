@@ -275,7 +275,7 @@ async def closing_the_tier_in_a_loop(w):
     Tiers,
     "AsyncTieredCache: get set delete get_many set_many delete_many",
     "LookUp",
-    "LookUp: __new__ __await__ __next__ send throw close __repr__",
+    "LookUp: __new__ __await__ __iter__ __next__ send throw close __repr__",
 )
 async def reading_and_writing_in_tasks(w):
     cache = w.async_cache
@@ -292,7 +292,7 @@ async def reading_and_writing_in_tasks(w):
     begun = cache.get("key")
     repr(begun), begun.close(), type(begun)().close()
     fails(lambda: cache.get("key").send(None), StopIteration)
-    fails(lambda: next(cache.get("key").__await__()), StopIteration)
+    fails(lambda: next(iter(cache.get("key").__await__())), StopIteration)
     fails(lambda: cache.get("key").throw(Refused()), Refused)
 
 
