@@ -60,7 +60,7 @@ $(VENV)/.fuzz: $(VENV)/.pip pyproject.toml
 
 # What checks the metadata of what is published: the same for each Python, so one that has its wheels is enough.
 $(VENV)/.twine: $(VENV)/.pip
-	@$(INSTALL) --only-binary=:all: twine || echo "no wheels of twine for this Python: the metadata is not checked"
+	@$(INSTALL) --only-binary=:all: "twine>=6" || echo "no wheels of twine for this Python: the metadata is not checked"
 	touch $@
 
 # A rival without a wheel for this Python is no reason not to bench the others.
@@ -115,14 +115,16 @@ wheel: $(VENV)/.wheel $(VENV)/.twine  ## build the sdist and the wheel into dist
 
 # ---------------------------------------------------------------- other builds of the compiled core, beside the usual one
 
-debug: export KHRONOS_DEBUG = 1
-debug:  ## run the tests on an unoptimised build with Cython's own checks
-	$(MAKE) --no-print-directory test VENV=$(VENV)-debug
+# Each lies in a folder of its own that comes first on the path (so pytest is not run as a module: that would put the
+# working tree first).
+debug: ARGS = tests/memory tests/memo tests/patterns tests/pools
+debug: setup  ## run the core's tests on an unoptimised build with Cython's own checks
+	KHRONOS_DEBUG=1 $(VENV)/bin/python setup.py -q build -j "$$(getconf _NPROCESSORS_ONLN)" --build-base build/debug --build-lib build/debug/lib
+	PYTHONPATH=$(CURDIR)/build/debug/lib $(VENV)/bin/pytest -q $(ARGS)
 
-# The sanitizers' build lies in a folder of its own that comes first on the path (so pytest is not run as a module: that
-# would put the working tree first). The interpreter itself is not instrumented, so the runtime is preloaded, its own
-# allocator is switched off, and leaks, which CPython has at exit, are left to the leak tests. `make asan ARGS=tests` runs
-# all tests; the programs that they start and that are not Python go without the runtime (tools/sanitized).
+# The interpreter itself is not instrumented, so the sanitizers' runtime is preloaded, its own allocator is switched
+# off, and leaks, which CPython has at exit, are left to the leak tests. `make asan ARGS=tests` runs all tests; the programs
+# that they start and that are not Python go without the runtime (tools/sanitized).
 asan: ARGS = tests/memory tests/memo tests/patterns tests/pools tests/tiers/test_codec.py
 asan: setup  ## run the core's tests under the address and undefined-behaviour sanitizers
 	KHRONOS_SANITIZE=address,undefined $(VENV)/bin/python setup.py -q build -j "$$(getconf _NPROCESSORS_ONLN)" --build-base build/sanitized --build-lib build/sanitized/lib
