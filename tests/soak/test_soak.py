@@ -111,7 +111,7 @@ class Planted(Memory):
     def turn(self, player):
         super().turn(player)
         if sys.argv[1] == "leak":
-            self.kept.append(object())
+            self.kept.extend(object() for _ in range(100))  # enough also where a busy machine leaves it few turns
         if sys.argv[1] == "stale" and player.number == 0:
             value = self.cache.get("0:0")
             if value is not None:
@@ -119,8 +119,8 @@ class Planted(Memory):
 
 soak = Soak(1, parts=[Planted(1)], tiers=False)
 soak.start()
-for _ in range(14):
-    time.sleep(0.5)
+for _ in range(20):
+    time.sleep(0.35)
     soak.look()
 sys.exit(0 if report.sum_up(soak.finish()) else 1)
 """
