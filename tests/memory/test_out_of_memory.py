@@ -8,14 +8,14 @@ pytest.importorskip("_testcapi", reason="needs CPython's own test helpers, which
 pytestmark = pytest.mark.skipif(FREE_THREADED, reason="other threads of the interpreter would get no memory either")
 
 CALLS = {
-    "make": "MemoryCache(10, max_weight=5, weigher=lambda key, value: 1)",
+    "make": "MemoryCache(10, max_weight=5, weigher=weigher)",
     "set": "cache.set('new', 1)",
     "set-ttl": "cache.set('new', 1, ttl=5)",
     "overwrite": "cache.set('a:5', 1, ttl=7)",
     "get": "cache.get('a:5')",
     "touch": "cache.touch('a:5', ttl=9)",
     "setdefault": "cache.setdefault('new', 1)",
-    "get_or_compute": "cache.get_or_compute('new', lambda: 1)",
+    "get_or_compute": "cache.get_or_compute('new', load)",
     "update": "cache.update({f'b:{number}': number for number in range(50)})",
     "set_many": "cache.set_many({f'b:{number}': number for number in range(50)}, ttl=3)",
     "get_many": "cache.get_many(['a:1', 'a:2', 'x'])",
@@ -42,6 +42,13 @@ from khronos_fast import MemoryCache
 from khronos_fast._core.audit import audit
 
 call = compile(sys.argv[1], "call", "eval")
+
+# Made here, as CPython 3.13 crashes where it has no memory for a function.
+def weigher(key, value):
+    return 1
+
+def load():
+    return 1
 
 def filled(prefixed):
     cache = MemoryCache(100)
