@@ -22,7 +22,7 @@ ALLOWED = {
     "typing": "annotations that can be asked for at run time",
     "warnings": "imported by importlib",
     "weakref": "who waits for a load, and pools that are dropped",
-    "__future__ abc annotationlib ast codecs cython_runtime genericpath io itertools keyword ntpath operator "
+    "__future__ abc annotationlib ast codecs cython_runtime errno genericpath io itertools keyword ntpath operator "
     "posixpath re reprlib stat": "imported by those above, and by what Cython compiles",
 }
 NAMES = {name for names in ALLOWED for name in names.split()}
