@@ -24,7 +24,8 @@ RETURNED = (
 _NOT_CALLS = """
     abstractmethods annotate annotate_func annotations annotations_cache code defaults dict doc firstlineno kwdefaults
     match_args module name orig_bases parameters pyx_vtable qualname slotnames slots static_attributes type_params
-    weakref init_subclass subclasshook getnewargs replace non_callable_proto_members protocol_attrs
+    weakref init_subclass subclasshook getnewargs replace
+    callable_proto_members_only non_callable_proto_members protocol_attrs
 """
 NOT_CALLS = {f"__{name}__" for name in _NOT_CALLS.split()}
 
