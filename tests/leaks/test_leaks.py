@@ -16,8 +16,9 @@ from .exercises import EXERCISES
 from .measure import leaks
 
 AREAS = (of_codecs, of_databases, of_health, of_memo, of_memory, of_patterns, of_pools, of_records, of_tiers)
-UNEXPLAINED = ("of_tiers: decorating", "redis")
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
+# Without the GIL CPython 3.13 keeps code objects for ever, once there has been a thread; a template is made into some.
+MAKES_CODE = "of_tiers: decorating"
 CASES = [(label, kind) for label, exercise in EXERCISES.items() for kind in exercise.world.kinds]
 
 
@@ -57,9 +58,9 @@ def url(kind, request, tmp_path):
 
 
 @pytest.mark.parametrize(("label", "kind"), CASES)
-def test_leaves_nothing_behind(label, kind, url):
-    if (label, kind) == UNEXPLAINED and FREE_THREADED:
-        pytest.skip("grows by some 14 blocks a call without the GIL (seen on CPython 3.13); not understood yet")
+def test_leaves_nothing_behind(label, url):
+    if label == MAKES_CODE and FREE_THREADED and sys.version_info < (3, 14):
+        pytest.skip("CPython 3.13 without the GIL keeps code for ever")
     exercise = EXERCISES[label]
     world = exercise.world()
     world.url = url
