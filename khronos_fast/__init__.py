@@ -15,18 +15,18 @@ from khronos_fast._core.errors import (
     WrongLoop,
 )
 from khronos_fast._core.glob import Glob
-from khronos_fast._core.histogram import Histogram
 from khronos_fast._core.lru_cache import cache, lru_cache
 from khronos_fast._core.memory import MemoryCache
-from khronos_fast._core.pool import Pool
-from khronos_fast._core.pool_events import PoolEvent
-from khronos_fast._core.pool_stats import PoolStats
 from khronos_fast._core.removal import RemovalCause
 from khronos_fast._core.stats import CacheInfo, CacheStats
 from khronos_fast._version import __version__
 
 if TYPE_CHECKING:
     from khronos_fast._core.async_pool import AsyncPool
+    from khronos_fast._core.histogram import Histogram
+    from khronos_fast._core.pool import Pool
+    from khronos_fast._core.pool_events import PoolEvent
+    from khronos_fast._core.pool_stats import PoolStats
     from khronos_fast._core.row import Row
     from khronos_fast.databases import (
         AsyncDatabase,
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
         LoaderTimeout,
         PickleCodec,
         RedisStats,
+        RedisTier,
         RedisUnavailable,
         RedisURLError,
         TieredCache,
         TieredStats,
     )
-    from khronos_fast.tiers.redis_tier import RedisTier
 
 __all__ = [
     "AsyncDatabase",
@@ -103,6 +103,10 @@ __all__ = [
 # What needs more of the standard library than the rest, and is imported when it is first asked for.
 _LAZY = {
     "AsyncPool": "khronos_fast._core.async_pool",
+    "Histogram": "khronos_fast._core.histogram",
+    "Pool": "khronos_fast._core.pool",
+    "PoolEvent": "khronos_fast._core.pool_events",
+    "PoolStats": "khronos_fast._core.pool_stats",
     "Row": "khronos_fast._core.row",
     "AsyncDatabase": "khronos_fast.databases",
     "Database": "khronos_fast.databases",

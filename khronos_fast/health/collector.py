@@ -116,9 +116,12 @@ class HealthCollector:
         self._handler: Handler | None = None
         self.heartbeats: Heartbeats | None = None
         if redis is not None:
+            from khronos_fast.tiers.redis_tier import address_of
+
+            address = address_of(redis)
             from khronos_fast.health.heartbeat import Heartbeats
 
-            self.heartbeats = Heartbeats(redis, self.name)
+            self.heartbeats = Heartbeats(address, self.name)
         _collectors.add(self)
 
     def _prepare(self) -> None:

@@ -12,17 +12,16 @@ import secrets
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from khronos_fast.health.cluster import UNSEEN, Others
 from khronos_fast.health.roster import TIMEOUT, TTL, Roster
 from khronos_fast.health.sanitize import type_name
-from khronos_fast.tiers.address import Address
 from khronos_fast.tiers.errors import RedisUnavailable
-from khronos_fast.tiers.redis_tier import RedisTier
 
 if TYPE_CHECKING:
     from khronos_fast.health.collector import HealthCollector
+    from khronos_fast.tiers.address import Address
 
 logger = logging.getLogger("khronos_fast.health")
 BEAT = 5.0
@@ -37,12 +36,12 @@ class Heartbeats:
     """The heart-beats of one collector, and what it sees of the others.
 
     Args:
-        redis: a URL, a client of redis-py or a `RedisTier`, that lends its address and credentials.
+        address: where the Redis is that they share.
         service: what the workers that belong together are called.
     """
 
-    def __init__(self, redis: Any, service: str) -> None:
-        self._address = redis.address if isinstance(redis, RedisTier) else Address.of(redis)
+    def __init__(self, address: Address, service: str) -> None:
+        self._address = address
         self._service = service
         self._complaints: set[str] = set()
         self.after_fork()

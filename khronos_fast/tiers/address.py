@@ -13,18 +13,23 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote, unquote
 
-from redis.asyncio import Redis as AsyncRedis
-from redis.asyncio import RedisCluster as AsyncCluster
-from redis.asyncio.connection import SSLConnection as AsyncSSLConnection
-from redis.asyncio.connection import UnixDomainSocketConnection as AsyncUnixDomainSocketConnection
-from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelConnectionPool
-from redis.client import Redis as SyncRedis
-from redis.cluster import RedisCluster as SyncCluster
-from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_ssl_verify_flags
-from redis.exceptions import ReadOnlyError, RedisError
-from redis.exceptions import TimeoutError as RedisTimeout
-from redis.maint_notifications import MaintNotificationsConfig
-from redis.sentinel import SentinelConnectionPool
+try:
+    from redis.asyncio import Redis as AsyncRedis
+    from redis.asyncio import RedisCluster as AsyncCluster
+    from redis.asyncio.connection import SSLConnection as AsyncSSLConnection
+    from redis.asyncio.connection import UnixDomainSocketConnection as AsyncUnixDomainSocketConnection
+    from redis.asyncio.sentinel import SentinelConnectionPool as AsyncSentinelConnectionPool
+    from redis.client import Redis as SyncRedis
+    from redis.cluster import RedisCluster as SyncCluster
+    from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_ssl_verify_flags
+    from redis.exceptions import ReadOnlyError, RedisError
+    from redis.exceptions import TimeoutError as RedisTimeout
+    from redis.maint_notifications import MaintNotificationsConfig
+    from redis.sentinel import SentinelConnectionPool
+except ImportError as error:
+    raise ImportError(
+        f"Redis is reached by redis-py 8.1 or later: pip install 'khronos-fast[redis]' ({error})"
+    ) from error
 
 from khronos_fast.databases.url import mask
 from khronos_fast.tiers.command import Node

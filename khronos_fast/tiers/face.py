@@ -12,6 +12,7 @@ from khronos_fast._core.memory import MemoryCache
 from khronos_fast.tiers.codec import parse_codec
 from khronos_fast.tiers.errors import CacheClosed
 from khronos_fast.tiers.front import Front
+from khronos_fast.tiers.redis_tier import RedisTier
 from khronos_fast.tiers.refreshes import Refreshes
 from khronos_fast.tiers.rules import Rules
 from khronos_fast.tiers.settings import (
@@ -27,7 +28,6 @@ from khronos_fast.tiers.steps import Later, Request
 if TYPE_CHECKING:
     from khronos_fast.tiers.codec import Codec
     from khronos_fast.tiers.coherence import Mode
-    from khronos_fast.tiers.redis_tier import RedisTier
     from khronos_fast.tiers.settings import TTL, Seconds
 
 # Whose each memory is: two caches that write to one would not know of each other's loads.
@@ -215,6 +215,4 @@ def _open_tier(redis: Any) -> tuple[RedisTier | None, bool]:
     """Return the tier, and whether it was made here."""
     if redis is None:
         return None, False
-    from khronos_fast.tiers.redis_tier import RedisTier
-
     return (redis, False) if isinstance(redis, RedisTier) else (RedisTier(redis), True)

@@ -23,21 +23,14 @@ from khronos_fast.tiers.stats import Counters, RedisStats
 from khronos_fast.tiers.steps import Ask, AskNode, Primaries
 from khronos_fast.tiers.threads import run_plan
 
-try:
-    from khronos_fast.tiers.address import Address
-    from khronos_fast.tiers.async_link import AsyncLink
-    from khronos_fast.tiers.link import Link
-    from khronos_fast.tiers.listener import Listener
-except ImportError as error:
-    raise ImportError(
-        f"Redis is reached by redis-py 8.1 or later: pip install 'khronos-fast[redis]' ({error})"
-    ) from error
-
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from khronos_fast.tiers.address import Address
+    from khronos_fast.tiers.async_link import AsyncLink
     from khronos_fast.tiers.coherence import Mode
     from khronos_fast.tiers.command import Command
+    from khronos_fast.tiers.listener import Listener
     from khronos_fast.tiers.rules import Rules
 
 logger = logging.getLogger("khronos_fast.tiers")
@@ -87,7 +80,7 @@ class RedisTier:
             raise TypeError(f"name must be a str or None, not {name!r}")
         self.name = name
         self.max_connections = max_connections
-        self.address: Address = Address.of(redis)
+        self.address: Address = address_of(redis)
         if connect:
             self.address.check()
         self._shown = ("", "")
@@ -103,6 +96,8 @@ class RedisTier:
         self._listeners: dict[Mode, Listener] = {}
         self._patient = not connect
         self._closed = False
+        from khronos_fast.tiers.link import Link
+
         self._link = Link(self.address, self.timeout, max_connections)
         self._async_links: dict[asyncio.AbstractEventLoop, AsyncLink] = {}
         self._prepare()
@@ -193,6 +188,8 @@ class RedisTier:
         loop = asyncio.get_running_loop()
         link = self._async_links.get(loop)
         if link is None:
+            from khronos_fast.tiers.async_link import AsyncLink
+
             with self._lock:
                 for other in [each for each in self._async_links if each.is_closed()]:
                     self._async_links.pop(other).discard()
@@ -225,6 +222,8 @@ class RedisTier:
         """Have a cache hear of other processes' changes. Raises ValueError, RedisUnavailable."""
         if self._closed:
             raise RedisUnavailable(f"{self!r} has been closed; make another one")
+        from khronos_fast.tiers.listener import Listener
+
         with self._lock:
             listener = self._listeners.get(mode)
             if listener is None:
@@ -442,6 +441,18 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def address_of(redis: Any) -> Address:
+    """Return where a Redis is that is given as a URL, as a client of redis-py or as a tier.
+
+    What imports redis-py is imported from here on, as one need not have it to name a tier. Raises ImportError.
+    """
+    if isinstance(redis, RedisTier):
+        return redis.address
+    from khronos_fast.tiers.address import Address
+
+    return Address.of(redis)
 
 
 def _close_there(loop: asyncio.AbstractEventLoop, link: AsyncLink) -> None:
