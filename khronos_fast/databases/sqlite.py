@@ -7,6 +7,7 @@ first come, first served, rather than in SQLite's, where who asks most often win
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import random
 import sqlite3
@@ -25,6 +26,8 @@ from khronos_fast.databases.sqlite_connection import SQLiteConnection
 from khronos_fast.databases.statement import Statement
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from khronos_fast._core.row import Row
     from khronos_fast.databases.sqlite_settings import Settings
     from khronos_fast.databases.statement import Parameters
@@ -252,6 +255,20 @@ class SQLiteSession(Session):
                 sqlite_settings.put_back(self._cursor, self._settings)
             else:
                 self.usable = False
+
+    def _insist(self, step: Callable[[], None]) -> None:
+        super()._insist(functools.partial(self._through_interruptions, step))
+
+    def _through_interruptions(self, step: Callable[[], None]) -> None:
+        # Nobody waits for the statement any more, and it is interrupted again and again until its job has ended; that
+        # may meet what undoes it. A database in memory can't be thrown away with its connection, so go on: the pauses
+        # between interruptions grow.
+        while True:
+            try:
+                return step()
+            except sqlite3.OperationalError as error:
+                if _code_of(error) != sqlite3.SQLITE_INTERRUPT:
+                    raise
 
     def _give_up(self) -> None:
         try:

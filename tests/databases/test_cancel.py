@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sqlite3
 import threading
 import time
 
@@ -196,6 +197,44 @@ async def test_a_cancelled_write_did_all_or_nothing(backend, what):
         await database.execute("INSERT INTO t (name) VALUES ('after')")
         assert await database.query(NAMES) == [("after",)]
         await database.execute("DELETE FROM t")
+    assert await database.close() is True
+
+
+@SQLITE
+@runs
+async def test_an_interruption_that_meets_the_rollback(backend):
+    """It is sent until the job has ended, so it may come when the statement has failed and is being undone."""
+    database = opened_with(backend)
+    await database.execute(backend.table())
+    worker = await database.writer.acquire()
+    connection = worker.connection
+    database.writer.release(worker)
+    late, cancelled = iter([connection.interrupt] * 3), threading.Event()
+
+    def interrupt_rollbacks(sql):
+        if sql == "ROLLBACK":
+            next(late, bool)()
+
+    def rows():
+        for number in range(1000):
+            yield (str(number),)
+        # An interrupted INSERT would be rolled back by SQLite itself.
+        cancelled.wait(PATIENCE)
+        raise ZeroDivisionError
+
+    # Past the connection's own method, which notes what was done to it.
+    sqlite3.Connection.set_trace_callback(connection, interrupt_rollbacks)
+    task = asyncio.create_task(database.executemany(backend.sql("INSERT INTO t (name) VALUES (?)"), rows()))
+    await until(lambda: busy(database))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await finished(task)
+    assert task.cancelled()
+    cancelled.set()
+    assert await database.query("SELECT count(*) FROM t") == [(0,)]
+    await until(lambda: idle(database))
+    assert next(late, None) is None
+    assert database.stats().pool.destroyed == 0
     assert await database.close() is True
 
 
