@@ -212,7 +212,8 @@ class TestSentinel:
             over.set()
             thread.join(30)
         assert faults == []
-        assert len(done) > 50
+        # Calls went on while nobody was the primary, each until its time-out.
+        assert len(done) > 10
         when(lambda: cache.stats().redis.deletions_remembered == 0)
         cache.memory.clear()
         assert cache.get("k:0") is None
