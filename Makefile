@@ -142,10 +142,14 @@ fuzz: $(VENV)/.fuzz  ## fuzz the cache, the matcher and the codec, each for a mi
 	$(VENV)/bin/python -m tests.fuzz $(ARGS)
 
 # coverage tells of Python, tools/cython_coverage.py of Cython, which gcov counts: this needs GCC. Left out are tests that
-# count memory or objects, as the counting makes both, and one whose listener gets no memory to be counted with. The
-# reports come even if a test fails.
+# count memory or objects, or look at what is imported, as the counting makes and imports some; one whose listener gets no
+# memory to be counted with; and one that interrupts at any moment, also where coverage.py holds a lock, which then stays
+# held. The reports come even if a test fails.
 COVERED := tests --ignore-glob='*leaks*' --ignore=tests/soak \
-	--deselect=tests/patterns/test_invalidate.py::test_without_memory --deselect=tests/tiers/test_codec.py::test_nothing_is_kept
+	--deselect=tests/patterns/test_invalidate.py::test_without_memory --deselect=tests/tiers/test_codec.py::test_nothing_is_kept \
+	--deselect=tests/databases/test_urls.py::test_nothing_is_imported_that_is_not_needed \
+	--deselect=tests/health/test_lifecycle.py::TestNothingStays::test_a_thousand_snapshots \
+	--deselect=tests/tiers/test_lifecycle.py::TestCtrlC::test_at_any_moment
 
 coverage: export HYPOTHESIS_PROFILE ?= brief
 coverage: ARGS = $(COVERED)

@@ -109,8 +109,15 @@ def test_redis_and_nginx_are_revived_too(seeded):
             if b"granian" not in command:
                 os.kill(pid, signal.SIGKILL)
         when(lambda: example.says("redis ended") and example.says("nginx ended"))
-        when(lambda: listens(example.http_port))
-        assert example.ask("/users/1/projects")[0] == 200
+        when(lambda: answers(example))
+
+
+def answers(example):
+    """Whether it does: a port that listens may be that of an nginx which is just ending."""
+    try:
+        return example.ask("/users/1/projects")[0] == 200
+    except OSError:
+        return False
 
 
 def test_the_password_is_told_once(seeded):
