@@ -217,24 +217,23 @@ def test(python: Path, environment: dict[str, str], sources: Path, arguments: li
         environment = {"KHRONOS_SHARED": str(shared)} | environment
     # Programs of the examples import what lies beside them; of the package, nothing lies here.
     environment = {name: value for name, value in environment.items() if name != "PYTHONSAFEPATH"}
-    command = [str(python), "-m", "pytest", *arguments]
+    named = [argument for argument in arguments if (sources / argument.partition("::")[0]).exists()]
+    command = [str(python), "-m", "pytest", *(argument for argument in arguments if argument not in named)]
     outcomes = {
         " ".join(part): subprocess.run([*command, *part], env=environment, cwd=sources).returncode
-        for part in parts(sources, arguments)
+        for part in ([[path] for path in named] or parts(sources))
     }
-    failed = [part or "what was asked for" for part, code in outcomes.items() if code not in (PASSED, NOTHING_SELECTED)]
+    failed = [part for part, code in outcomes.items() if code not in (PASSED, NOTHING_SELECTED)]
     if failed or PASSED not in outcomes.values():
         sys.exit(f"tests failed, or there were none: {', '.join(failed)}")
 
 
-def parts(sources: Path, arguments: list[str]) -> list[list[str]]:
-    """Return what pytest is called with in turn: a folder of tests each, unless the arguments name some.
+def parts(sources: Path) -> list[list[str]]:
+    """Return what pytest is called with in turn where nothing is named: a folder of tests each.
 
     Without the GIL a collection looks at all objects of a process, frozen ones too, and 15,000 tests are many: in one
     process, those that ask for collections take ten times as long there.
     """
-    if any((sources / argument.partition("::")[0]).exists() for argument in arguments):
-        return [[]]
     tests = sources / "tests"
     folders = sorted({path.parent for path in tests.glob("*/test_*.py")})
     alone = sorted(tests.glob("test_*.py"))
