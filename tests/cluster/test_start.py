@@ -109,15 +109,18 @@ def test_redis_and_nginx_are_revived_too(seeded):
             if b"granian" not in command:
                 os.kill(pid, signal.SIGKILL)
         when(lambda: example.says("redis ended") and example.says("nginx ended"))
+        when(lambda: listens(example.http_port))
         when(lambda: answers(example))
 
 
 def answers(example):
-    """Whether it does: a port that listens may be that of an nginx which is just ending."""
+    """Whether it does yet, which must then be well: a port that listens may be that of an nginx which is just ending."""
     try:
-        return example.ask("/users/1/projects")[0] == 200
+        status = example.ask("/users/1/projects")[0]
     except OSError:
         return False
+    assert status == 200
+    return True
 
 
 def test_the_password_is_told_once(seeded):
