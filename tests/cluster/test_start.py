@@ -114,7 +114,7 @@ def test_redis_and_nginx_are_revived_too(seeded):
 
 
 def answers(example):
-    """Whether it does yet, which must then be well: a port that listens may be that of an nginx which is just ending."""
+    """Whether it does yet, which must then be well: a port may be that of an nginx which is just ending."""
     try:
         status = example.ask("/users/1/projects")[0]
     except OSError:

@@ -63,7 +63,7 @@ async def test_who_waits_can_be_sent_on_by_hand():
 
 @runs
 async def test_an_error_that_is_thrown_in_ends_it():
-    async with full_pool() as (pool, first):
+    async with full_pool() as (pool, _):
         waiting = pool.acquire()
         waiting.send(None)
         for coroutine in (pool.acquire(), waiting):  # before its beginning, and where it waits
@@ -78,7 +78,7 @@ async def test_an_error_that_is_thrown_in_ends_it():
 
 @runs
 async def test_a_closed_one_waits_no_more():
-    async with full_pool() as (pool, first):
+    async with full_pool() as (pool, _):
         coroutine = pool.acquire()
         coroutine.send(None)
         coroutine.close()
@@ -90,7 +90,7 @@ async def test_a_closed_one_waits_no_more():
 
 @runs
 async def test_it_is_awaited_once():
-    async with full_pool() as (pool, first):
+    async with full_pool() as (pool, _):
         coroutine = pool.acquire()
         coroutine.send(None)
         with pytest.raises(RuntimeError, match="being awaited already"):
@@ -104,7 +104,7 @@ async def test_it_is_awaited_once():
 
 @runs
 async def test_its_names_are_those_of_the_method():
-    async with full_pool() as (pool, first):
+    async with full_pool() as (pool, _):
         coroutine = pool.acquire()
         assert (coroutine.__name__, coroutine.__qualname__) == ("acquire", "AsyncPool.acquire")
         assert repr(coroutine).startswith("<coroutine object AsyncPool.acquire at 0x")
