@@ -186,7 +186,7 @@ class TestPlots:
         health.start()
         when(lambda: len(health.history._points) > 30)
         window = stage.dashboard(health)
-        window.shows("[data-tile=rss]", "MB")
+        window.shows("[data-tile=rss]", r"\d [MG]B")
         assert sum(window.pieces("[data-tile=rss]", "")) >= 30
 
     def test_each_says_in_words_what_it_shows(self, stage):
@@ -205,7 +205,7 @@ class TestPlots:
         window = stage.dashboard(busy(stage))
         window.shows("[data-cache=users] [data-figure=gets]", r"\d/s")
         for component, unit in [
-            ("[data-tile=rss]", "MB"),
+            ("[data-tile=rss]", (" MB", " GB")),
             ("[data-tile=cpu]", "%"),
             ("[data-cache=users] figure", "%"),
         ]:

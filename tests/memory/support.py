@@ -13,6 +13,8 @@ import khronos_fast
 from khronos_fast import CacheStats, MemoryCache
 
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
+# Under the sanitizers, who put zones around each piece of memory and keep what is freed, there are no blocks to count.
+SANITIZED = not sys.getallocatedblocks()
 
 # Nothing here takes long: a wait that reaches this is a hang.
 PATIENCE = 30.0

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from memory.support import SANITIZED
 
 from .latencies import Latencies
 from .ledger import Ledger
@@ -127,6 +128,7 @@ sys.exit(0 if report.sum_up(soak.finish()) else 1)
 
 
 @needs_posix
+@pytest.mark.skipif(SANITIZED, reason="memory is not what it is without the sanitizers")
 @pytest.mark.parametrize("planted", ["nothing", "leak", "stale"])
 def test_what_is_planted_is_found(planted):
     done = python("-P", "-c", PLANTED, planted)

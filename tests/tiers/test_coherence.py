@@ -24,6 +24,7 @@ from .test_coherence_versions import (
     listening,
     message,
     standing,
+    until_up,
 )
 
 
@@ -159,6 +160,7 @@ class TestTheOthersForget:
     def test_values_of_which_redis_has_none(self, make, one_place, mode):
         """What the codec does not take is in memory only, in both modes; a message by name drops it, too."""
         cache, other = make(coherence=mode), make(coherence=mode)
+        until_up(cache, other)  # which empties memory, and this value is nowhere else
         value = object()
         loader = Loader(value)
         for _ in range(3):

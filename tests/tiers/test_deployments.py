@@ -104,14 +104,13 @@ class TestMovingSlots:
         try:
             moves = 0
             end = time.monotonic() + 2
-            while time.monotonic() < end:
+            while time.monotonic() < end or moves < 6:
                 cluster.move(slots[moves % len(slots)])
                 moves += 1
         finally:
             over.set()
             for thread in threads:
                 thread.join(30)
-        assert moves > 5
         assert faults == []
         assert cache.stats().redis.breaker == "closed"
 

@@ -75,19 +75,23 @@ def listen():
 
 
 def ask_at_once(url, key, count, lease, asynchronous, quorum, seconds):
-    """So many callers ask for a key at once. Its load counts itself in Redis, and ends when there are `quorum`."""
+    """So many callers ask for a key at once. Its load counts itself in Redis, and ends when there are `quorum`, a while
+    after all have asked: whoever asked later could find what another process has put there since.
+    """
     import redis
 
     from khronos_fast import AsyncTieredCache, TieredCache
 
     own = redis.Redis.from_url(url)
-    loads = []
+    loads, asked = [], []
 
     def counted():
         loads.append(own.incr("loads"))
 
     def enough(began):
-        return int(own.get("loads")) >= quorum and time.monotonic() - began >= seconds
+        if len(asked) < count or int(own.get("loads")) < quorum:
+            return False
+        return time.monotonic() - max(began, *asked) >= seconds
 
     if asynchronous:
 
@@ -99,12 +103,16 @@ def ask_at_once(url, key, count, lease, asynchronous, quorum, seconds):
                 await asyncio.sleep(0.01)
             return {"number": loads[0]}
 
+        async def ask(cache):
+            asked.append(time.monotonic())
+            return await cache.get_or_compute(key, load)
+
         async def run():
             async with AsyncTieredCache(10, url, lease=lease) as cache:
                 await cache.get("another key")
                 say("ready")
                 await asyncio.to_thread(listen)
-                return await asyncio.gather(*(cache.get_or_compute(key, load) for _ in range(count)))
+                return await asyncio.gather(*(ask(cache) for _ in range(count)))
 
         values = asyncio.run(run())
     else:
@@ -118,11 +126,14 @@ def ask_at_once(url, key, count, lease, asynchronous, quorum, seconds):
             return {"number": loads[0]}
 
         values = []
+
+        def ask():
+            asked.append(time.monotonic())
+            values.append(cache.get_or_compute(key, load))
+
         with TieredCache(10, url, lease=lease) as cache:
             cache.get("another key")
-            threads = [
-                threading.Thread(target=lambda: values.append(cache.get_or_compute(key, load))) for _ in range(count)
-            ]
+            threads = [threading.Thread(target=ask) for _ in range(count)]
             say("ready")
             listen()
             for thread in threads:
