@@ -85,6 +85,8 @@ bench: $(VENV)/.built $(VENV)/.bench  ## measure this package beside its rivals
 benchmarks: $(VENV)/.built $(VENV)/.benchmark $(VENV)/.bench  ## time the promised operations with pytest-benchmark
 	$(VENV)/bin/python -m pytest benchmarks --benchmark-only --benchmark-group-by=group --benchmark-columns=min,median,rounds $(ARGS)
 
+# Without glibc's caches of freed pieces, one a thread: mallinfo2 counts them as in use, and in some hours they fill up.
+soak: export GLIBC_TUNABLES ?= glibc.malloc.tcache_count=0
 soak: setup  ## run caches, pools and tiers under faults for a while, and see whether anything grows
 	$(VENV)/bin/python -m tests.soak $(ARGS)
 
