@@ -8,6 +8,7 @@ import asyncio
 import code
 import contextlib
 import doctest
+import gc
 import importlib.util
 import inspect
 import io
@@ -94,7 +95,7 @@ def close_all(names):
         await closing
 
     for value in list(names.values()):
-        if type(value).__module__.startswith("khronos_fast.") and hasattr(value, "close"):
+        if type(value).__module__.startswith(("khronos_fast.", "redis.")) and hasattr(value, "close"):
             closing = value.close()
             if inspect.isawaitable(closing):
                 asyncio.run(end(closing))
@@ -131,6 +132,8 @@ def test_examples_run(page, address_of, patient, tmp_path, monkeypatch):
                 assert same(output, wanted), f"{where} prints\n{output}\nand the page says\n{wanted}"
     finally:
         close_all(names)
+        names.clear()
+        gc.collect()  # what this page has left open is this page's to answer for, not the next one's
     assert ran == len(python_of(page))
 
 

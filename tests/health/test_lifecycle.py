@@ -166,15 +166,15 @@ class TestFromWithin:
 
         def call():
             number = next(names)
-            if number < 50:
+            if number < 20:
                 collector.register(f"cache {number}", MemoryCache(3))
                 collector.check(f"check {number}", lambda: True)
             return {"n": number} if where == "component" else True
 
         (collector.check if where == "check" else collector.register)("it", call)
         collector.start()
-        when(lambda: len(look(collector)["services"]["caches"]) == 50)
-        assert len(look(collector)["checks"]) >= 50
+        when(lambda: len(look(collector)["services"]["caches"]) == 20)
+        assert len(look(collector)["checks"]) >= 20
 
     def test_it_unregisters_itself(self, collector):
         def check():

@@ -171,6 +171,7 @@ class TestSeveralProcesses:
             reports = [worker.heard() for worker in workers]
             for worker in workers:
                 worker.end()
+        assert all(report["failures"] == 0 for report in reports)
         assert all(report["values"] == CROWD // PROCESSES for report in reports)
         assert all(report["different"] == 1 for report in reports)
         assert int(one_place.raw.get("loads")) == (1 if lease else PROCESSES)

@@ -80,8 +80,9 @@ def ask_at_once(url, key, count, lease, asynchronous, quorum, seconds):
     """
     import redis
 
-    from khronos_fast import AsyncTieredCache, TieredCache
+    from khronos_fast import AsyncTieredCache, RedisTier, TieredCache
 
+    tier = RedisTier(url, timeout=10)  # who gives Redis up on a busy machine would load by itself
     own = redis.Redis.from_url(url)
     loads, asked = [], []
 
@@ -108,13 +109,14 @@ def ask_at_once(url, key, count, lease, asynchronous, quorum, seconds):
             return await cache.get_or_compute(key, load)
 
         async def run():
-            async with AsyncTieredCache(10, url, lease=lease) as cache:
+            async with AsyncTieredCache(10, tier, lease=lease) as cache:
                 await cache.get("another key")
                 say("ready")
                 await asyncio.to_thread(listen)
-                return await asyncio.gather(*(ask(cache) for _ in range(count)))
+                values = await asyncio.gather(*(ask(cache) for _ in range(count)))
+                return values, cache.stats()
 
-        values = asyncio.run(run())
+        values, stats = asyncio.run(run())
     else:
 
         def load():
@@ -131,7 +133,7 @@ def ask_at_once(url, key, count, lease, asynchronous, quorum, seconds):
             asked.append(time.monotonic())
             values.append(cache.get_or_compute(key, load))
 
-        with TieredCache(10, url, lease=lease) as cache:
+        with TieredCache(10, tier, lease=lease) as cache:
             cache.get("another key")
             threads = [threading.Thread(target=ask) for _ in range(count)]
             say("ready")
@@ -140,7 +142,9 @@ def ask_at_once(url, key, count, lease, asynchronous, quorum, seconds):
                 thread.start()
             for thread in threads:
                 thread.join()
-    say({"loads": len(loads), "values": len(values), "different": len({str(value) for value in values})})
+            stats = cache.stats()
+    different = len({str(value) for value in values})
+    say({"loads": len(loads), "values": len(values), "different": different, "failures": stats.redis.failures})
 
 
 def lead_and_hang(url, key, lease):
