@@ -115,6 +115,8 @@ def build_wheel(sdist: Path, work: Path) -> Path:
     say("the wheel, from the source distribution, without an index")
     (work / "build.cfg").write_text(f"[build_ext]\nparallel = {os.cpu_count()}\n")
     environment = {"DIST_EXTRA_CONFIG": str(work / "build.cfg")} | os.environ
+    if sys.platform == "linux":  # what `repair` strips need not be compiled: a tenth of the time
+        environment["CFLAGS"] = f"{os.environ.get('CFLAGS', '')} -g0"
     offline = ("--no-index", "--no-build-isolation", "--no-deps", "--no-cache-dir")
     run(sys.executable, "-m", "pip", "wheel", "--quiet", *offline, "--wheel-dir", work / "raw", sdist, env=environment)
     (wheel,) = (work / "raw").glob("*.whl")
