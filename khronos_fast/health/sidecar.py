@@ -80,6 +80,9 @@ class Sidecar:
             daemon=True,
         )
         self._pid = os.getpid()
+        # One closes at a time: without the GIL, two who close a socket close its descriptor twice, and by the second
+        # time it may be somebody else's. A signal handler may close what its thread is closing, and takes it again.
+        self._closing = threading.RLock()
         try:
             collector.start()
             self._thread.start()
@@ -99,7 +102,8 @@ class Sidecar:
             self._server.is_closing = True
             self._server.shutdown()
             self._thread.join()
-        self._server.server_close()
+        with self._closing:
+            self._server.server_close()
 
     def __enter__(self) -> Self:
         return self
