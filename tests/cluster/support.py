@@ -17,7 +17,7 @@ import sys
 import threading
 from pathlib import Path
 
-from tiers.servers import BINARIES, WATCHDOG, is_free, when
+from tiers.servers import BINARIES, PORTS, WATCHDOG, is_free, when
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cluster"
 START = EXAMPLE / "start.py"
@@ -42,9 +42,9 @@ def missing():
 
 
 def free_ports(count):
-    """So many ports in a row at which nobody listens, below those that the system gives to clients."""
+    """So many ports in a row at which nobody listens, beyond other tests' and below the system's for clients."""
     for _ in range(10_000):
-        first = random.SystemRandom().randrange(12_000, 32_000)
+        first = random.SystemRandom().randrange(PORTS.stop, 32_700)
         if all(is_free(port) for port in range(first, first + count)):
             return first
     raise RuntimeError("no free ports")

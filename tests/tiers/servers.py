@@ -62,18 +62,37 @@ def is_free(port):
     return True
 
 
-_given, _given_lock = set(), threading.Lock()
+PORTS, BLOCK = range(12_000, 32_000), 250
+"""Below those that the system gives to clients, and so many of them at a time for one process."""
+_signs, _ports, _ports_lock = [], [], threading.Lock()
 
 
 def free_port():
-    """A port that nobody listens at, below those that the system gives to clients: so it stays free for a restart."""
-    with _given_lock:
-        for _ in range(10_000):
-            port = random.SystemRandom().randrange(12_000, 32_000)
-            if port not in _given and is_free(port):
-                _given.add(port)
+    """A port that nobody listens at, never given twice, nor to another process that tests meanwhile: so it stays free
+    for a restart.
+    """
+    with _ports_lock:
+        while True:
+            if not _ports:
+                _ports.extend(_block_of_ports())
+            port = _ports.pop()
+            if is_free(port):
                 return port
-    raise RuntimeError("no free port")
+
+
+def _block_of_ports():
+    """Ports for this process alone. The sign that they are taken is the first one's number in UDP, until it ends."""
+    firsts = PORTS[::BLOCK]
+    for first in random.SystemRandom().sample(firsts, len(firsts)):
+        sign = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            sign.bind(("127.0.0.1", first))
+        except OSError:
+            sign.close()
+        else:
+            _signs.append(sign)
+            return random.SystemRandom().sample(range(first, first + BLOCK), BLOCK)
+    raise RuntimeError(f"no free ports: {len(_signs)} blocks of {BLOCK} are this process's")
 
 
 def when(condition, what="what had to come did not", *, seconds=PATIENCE, every=0.005):
