@@ -225,7 +225,7 @@ def test(python: Path, environment: dict[str, str], sources: Path, arguments: li
         " ".join(part): subprocess.run([*command, *part], env=environment, cwd=sources).returncode
         for part in ([[path] for path in named] or parts(sources))
     }
-    failed = [part for part, code in outcomes.items() if code not in (PASSED, NOTHING_SELECTED)]
+    failed = [f"{part} ended with {code}" for part, code in outcomes.items() if code not in (PASSED, NOTHING_SELECTED)]
     if failed or PASSED not in outcomes.values():
         sys.exit(f"tests failed, or there were none: {', '.join(failed)}")
 
