@@ -59,11 +59,11 @@ def samples(collector):
 @pytest.mark.usefixtures("no_thread_is_left")
 class TestStartAndStop:
     def test_no_thread_before_it_is_started(self):
-        before = threading.active_count()
+        before = threading.enumerate()
         collector = HealthCollector()
         collector.register("cache", MemoryCache(3))
         collector.check("it", lambda: True)
-        assert threading.active_count() == before
+        assert [thread for thread in threading.enumerate() if thread not in before] == []
 
     def test_it_may_go_on_and_off(self):
         collector = HealthCollector(interval=QUICK)
